@@ -1,0 +1,1 @@
+"""Commands: parse, build, run, report. ``python -m experiments.svi --help``."""

@@ -1,0 +1,43 @@
+"""What every command does around its work: sentences instead of tracebacks, and exit statuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hcrnn_pyro.errors import UserError
+
+WRONG_INPUT = 2
+INTERRUPTED = 130
+DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR}
+
+
+def run_command(main: Callable[[], None]) -> NoReturn:
+    """Run a command and leave with its exit status.
+
+    0 when it ends well; 2 with one sentence for what the user can put right; 130 after Ctrl-C; 141 when the reader of
+    the output went away. Anything else is a defect, and shows its traceback.
+    """
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        _leave(str(error), WRONG_INPUT)
+    except KeyboardInterrupt:
+        _leave("Stopped.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush into
+        sys.exit(141)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        _leave(f"Could not write {error.filename or 'a file'}: {error.strerror}. Choose another --out.", WRONG_INPUT)
+    sys.exit(0)
+
+
+def _leave(sentence: str, status: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    sys.exit(status)

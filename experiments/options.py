@@ -1,0 +1,66 @@
+"""Flags from frozen config dataclasses, and the same dataclasses to and from JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+
+T = TypeVar("T")
+
+
+def parse(config: type[T], argv: list[str] | None = None, default: T | None = None) -> T:
+    """Read flags: one per field of the nested dataclasses, without the outer names.
+
+    Args:
+        config: the outer dataclass.
+        argv: the arguments; ``None`` takes those of the process.
+        default: values of the flags that are not given; ``None`` takes the dataclass's own.
+    """
+    return tyro.cli(
+        config,
+        args=argv,
+        default=default if default is not None else tyro.MISSING_NONPROP,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config dataclass as JSON-able dicts."""
+    return dataclasses.asdict(config, dict_factory=lambda pairs: {name: _plain(value) for name, value in pairs})
+
+
+def from_dict(config: type[T], content: dict[str, Any]) -> T:
+    """A config dataclass from what :func:`to_dict` made of it."""
+    hints = get_type_hints(config)
+    values = {name: _restored(hints[name], value) for name, value in content.items() if name in hints}
+    return config(**values)
+
+
+def changed_flags(before: Any, after: Any) -> list[str]:
+    """Flags whose value differs between two configs of one type."""
+    old, new = _flat(to_dict(before)), _flat(to_dict(after))
+    return [f"--{name.replace('_', '-')}" for name in old if old[name] != new[name]]
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat |= _flat(value) if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _restored(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_dict(hint, value)
+    if value is not None and "Path" in str(hint):
+        return Path(value)
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,152 @@
+"""Train HCRNN by stochastic variational inference, and evaluate it by the paper's protocol.
+
+python -m experiments.svi                                    the embedded synthetic set, under three minutes
+python -m experiments.svi --data movielens --out runs/ml     the paper's split of MovieLens
+python -m experiments.svi --data my_log.csv --columns user,item,when
+python -m experiments.svi --resume --out runs/ml             go on where a killed run stopped
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+import pyro
+from torch import nn
+
+from experiments.command import INTERRUPTED, run_command
+from experiments.options import changed_flags, from_dict, parse, to_dict
+from hcrnn_pyro.components import find
+from hcrnn_pyro.data.audit import audit
+from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.data.sources import DataConfig, load_data
+from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.evaluation import EvaluationConfig, evaluate, evaluate_parts, summarise
+from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.report import pair_summary, result_table
+from hcrnn_pyro.runs import (
+    CHECKPOINTS,
+    METRICS,
+    PairConfig,
+    build_pair,
+    load_run,
+    read_config,
+    save_results,
+    save_weights,
+    start_run,
+)
+from hcrnn_pyro.training import Interrupted, TrainingConfig, fit
+from models import HCRNNConfig
+
+
+@dataclass(frozen=True)
+class SVIConfig:
+    """Train HCRNN by stochastic variational inference, and evaluate it by the paper's protocol.
+
+    The result is printed and kept in a run folder, which hcrnn_pyro.load_run reads.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    pair: PairConfig = field(default_factory=PairConfig)
+    hcrnn: HCRNNConfig = field(default_factory=HCRNNConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    out: Path | None = None
+    """Folder of the run; by default runs/DATA-MODEL-TIME."""
+    resume: bool = False
+    """Continue the run in --out where it was killed or stopped."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, build, run, report."""
+    config = _configuration(argv)
+    for kind in ("model", "prior", "guide"):  # a misspelt name should not wait for the data
+        find(kind, getattr(config.pair, kind))
+    device = config.training.torch_device
+    data = load_data(config.data)
+    print(audit(data))
+    _check_support(config, data)
+
+    folder = config.out or _default_folder(config)
+    if not config.resume:
+        start_run(folder, to_dict(config), data.items)
+    elif (folder / METRICS).is_file():
+        print(f"\nThe run in {folder} is finished.\n")
+        print(result_table(load_run(folder).metrics, data, config.pair.model))
+        return
+
+    pyro.set_rng_seed(config.training.seed)
+    model, guide = build_pair(config.pair, asdict(config.hcrnn), data.catalogue_size)
+    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {config.hcrnn.likelihood}, on {device}\n")
+    _train(model, guide, data, config, folder)
+    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config.evaluation)
+    print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
+    save_results(folder, metrics, ranks)
+    shutil.rmtree(folder / CHECKPOINTS)
+
+
+def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, folder: Path) -> None:
+    try:
+        result = fit(model, guide, data, config.training, folder, config.resume)
+    except Interrupted as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    save_weights(folder, model, guide)
+    best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
+    if result.interrupted:
+        print(
+            f"\nStopped. The best model so far ({best}) is kept in {folder}; the test part was not read.\n"
+            f"Go on with: python -m experiments.svi --resume --out {folder}",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
+    print(f"\nBest: {best}, of {len(result.history)} epochs in {result.history['seconds'].sum():.0f} s.")
+
+
+def _evaluate(
+    model: nn.Module, guide: nn.Module, data: DataSet, config: EvaluationConfig
+) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
+    device = next(model.parameters()).device
+    predictive = PosteriorPredictive(model.eval(), guide.eval(), config.theta_samples)
+    metrics, ranks = evaluate_parts(predictive, data, config.evaluation, device)
+    if data.truth is not None:
+        metrics["best_reachable"] = summarise(evaluate(data.truth, data.test, "one-pass"))
+    return metrics, ranks
+
+
+def _configuration(argv: list[str] | None) -> SVIConfig:
+    """The flags; with --resume those of the stored run, which may not be changed."""
+    config = parse(SVIConfig, argv)
+    if not config.resume:
+        return config
+    if config.out is None:
+        raise UserError("--resume needs --out: the folder of the run to continue.")
+    content = read_config(config.out) | {"out": str(config.out), "resume": True}
+    stored = from_dict(SVIConfig, content)
+    changed = changed_flags(stored, parse(SVIConfig, argv, default=stored))
+    require(
+        not changed,
+        f"{config.out} was started with another {', '.join(changed)}. Leave it out, or choose another --out.",
+    )
+    return stored
+
+
+def _check_support(config: SVIConfig, data: DataSet) -> None:
+    require(
+        config.hcrnn.likelihood != "without-replacement" or not data.has_repeats,
+        f"--likelihood without-replacement gives repeated items probability 0, and {data.name} has repeats (see the "
+        "audit above). Use --likelihood categorical.",
+    )
+
+
+def _default_folder(config: SVIConfig) -> Path:
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{Path(config.data.data).stem}-{config.pair.model}-{time}"
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,22 @@
+"""HCRNN as a probabilistic program: models, guides, inference, evaluation and reading of the posterior, on Pyro."""
+
+from hcrnn_pyro.data.sources import DataConfig, load_data
+from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.runs import Run, load_run
+from hcrnn_pyro.training import TrainingConfig, fit
+
+__all__ = [
+    "DataConfig",
+    "PosteriorPredictive",
+    "Run",
+    "TrainingConfig",
+    "UserError",
+    "evaluate",
+    "fit",
+    "load_data",
+    "load_run",
+    "summarise",
+]
+__version__ = "0.1.0"

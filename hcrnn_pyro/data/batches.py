@@ -1,0 +1,167 @@
+"""From flat sequences to padded batches, and what one row of a batch is: its scope.
+
+Axes: B rows, T inputs of the longest row, Q predictions of a row (T, or 1 in the prefix scope), V items.
+
+A sequence x_1..x_n gives the inputs x_1..x_{n-1} and the targets x_2..x_n. The scope says what shares one theta:
+
+========== ============================== ================= ======================================
+scope      a row is                       theta             predictions of a row
+========== ============================== ================= ======================================
+sequence   a sequence                     one per row       every position (the paper's ELBO)
+prefix     a prefix x_1..x_t              one per row       x_{t+1} only (the authors' code)
+filtering  a sequence                     one per position  every position, theta_t from x_1..x_t
+========== ============================== ================= ======================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from hcrnn_pyro.data.dataset import Sequences
+
+Scope = Literal["sequence", "prefix", "filtering"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+POOL_BATCHES = 50  # rows of this many batches are sorted by length together: little padding, still random batches
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Padded rows; no number computed from a batch may depend on how much padding it holds.
+
+    Attributes:
+        inputs: (B, T) item indices 1..V, 0 after the end of a row.
+        lengths: (B,) inputs of each row, 1..T.
+        targets: (B, Q) the item that follows each query, 0 where there is none.
+        scored: (B, Q) which targets are predictions of this batch.
+        rows: (B,) index of the sequence in its part.
+        scope: what a row is and what shares one theta.
+    """
+
+    inputs: Int[Tensor, "batch time"]
+    lengths: Int[Tensor, " batch"]
+    targets: Int[Tensor, "batch queries"]
+    scored: Bool[Tensor, "batch queries"]
+    rows: Int[Tensor, " batch"]
+    scope: Scope = "sequence"
+
+    @property
+    def size(self) -> int:
+        """Number of rows B."""
+        return len(self.lengths)
+
+    @property
+    def valid(self) -> Bool[Tensor, "batch time"]:
+        """Which inputs are items and not padding."""
+        return self.inputs > 0
+
+    @property
+    def queries(self) -> Int[Tensor, "batch queries"]:
+        """Positions 0..T-1 after which an item is predicted: all of them, or the last one of each prefix."""
+        if self.scope == "prefix":
+            return (self.lengths - 1).unsqueeze(-1)
+        return torch.arange(self.inputs.shape[1], device=self.inputs.device).expand_as(self.inputs)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        names = ("inputs", "lengths", "targets", "scored", "rows")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches over all rows of one scope, of similar length each; iterating twice gives the same batches.
+
+    Attributes:
+        sequences: the part to read.
+        scope: what a row is.
+        batch_size: rows in a batch (the last ones may be smaller).
+        seed: order of the rows and batches; ``None`` sorts by length, for evaluation.
+    """
+
+    sequences: Sequences
+    scope: Scope
+    batch_size: int
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        points = self.sequences.predictions if self.scope == "prefix" else int((self.sequences.lengths > 1).sum())
+        return -(-points // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows, lengths = _points(self.sequences, self.scope)
+        for chosen in _length_buckets(lengths, self.batch_size, self.seed):
+            yield make_batch(self.sequences, rows[chosen], lengths[chosen], self.scope)
+
+
+def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scope: Scope) -> Batch:
+    """Pad the first ``lengths[i]`` events of sequence ``rows[i]`` as inputs, with the events after them as targets.
+
+    Args:
+        sequences: the part.
+        rows: (B,) indices of sequences; one may occur more than once.
+        lengths: (B,) number of inputs of each row, at least 1 and less than the sequence's length.
+        scope: what a row is.
+    """
+    steps = np.arange(lengths.max())
+    valid = steps < lengths[:, None]  # (B, T)
+    events = sequences.offsets[rows][:, None] + steps  # (B, T)
+    last = len(sequences.items) - 1
+    inputs = np.where(valid, sequences.items[np.minimum(events, last)], 0)
+    if scope == "prefix":
+        targets = sequences.items[sequences.offsets[rows] + lengths][:, None]
+        scored = np.ones_like(targets, dtype=bool)
+    else:
+        targets = np.where(valid, sequences.items[np.minimum(events + 1, last)], 0)
+        scored = valid & (steps + 1 >= _first_targets(sequences)[rows][:, None])
+    return Batch(
+        inputs=torch.from_numpy(inputs).long(),
+        lengths=torch.from_numpy(lengths).long(),
+        targets=torch.from_numpy(targets).long(),
+        scored=torch.from_numpy(scored),
+        rows=torch.from_numpy(rows).long(),
+        scope=scope,
+    )
+
+
+def _first_targets(sequences: Sequences) -> np.ndarray:
+    """(S,) index of the first event of each sequence that is a prediction's target."""
+    if sequences.first_target is not None:
+        return sequences.first_target
+    return np.ones(len(sequences), dtype=np.int64)
+
+
+def _points(sequences: Sequences, scope: Scope) -> tuple[np.ndarray, np.ndarray]:
+    """Sequence index and number of inputs of every row of a scope; O(events) numbers, no prefix is copied."""
+    inputs = sequences.lengths - 1
+    if scope != "prefix":
+        rows = np.flatnonzero(inputs > 0)
+        return rows, inputs[rows]
+    first = _first_targets(sequences)
+    counts = np.maximum(inputs - first + 1, 0)
+    rows = np.repeat(np.arange(len(sequences)), counts)
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows, first[rows] + within
+
+
+def _length_buckets(lengths: np.ndarray, batch_size: int, seed: int | None) -> Iterator[np.ndarray]:
+    """Indices of the points of each batch."""
+    if seed is None:
+        order = np.argsort(lengths, kind="stable")
+        yield from (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+        return
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(lengths))
+    pool = batch_size * POOL_BATCHES
+    for start in range(0, len(order), pool):
+        members = order[start : start + pool]
+        members = members[np.argsort(lengths[members], kind="stable")]
+        cuts = np.arange(0, len(members), batch_size)
+        for cut in random.permutation(cuts):
+            yield members[cut : cut + batch_size]

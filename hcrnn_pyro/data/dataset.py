@@ -1,0 +1,154 @@
+"""What every source of data becomes: three parts of item sequences over one item vocabulary.
+
+Axes: N events of a part, S sequences of a part, V items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from hcrnn_pyro.data.truth import Truth
+
+Part = Literal["train", "valid", "test"]
+PARTS: tuple[Part, ...] = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences of item indices, stored flat: sequence s is ``items[offsets[s]:offsets[s + 1]]``.
+
+    Attributes:
+        items: (N,) int32, item indices 1..V in the order of the events; 0 is kept for padding.
+        offsets: (S + 1,) int64, rising from 0 to N.
+        ids: (S,) the sequences' own names, as text.
+        times: (N,) float64 seconds, NaN where unknown; ``None`` where the source has no times.
+        first_target: (S,) int64, index within each sequence of the first event that is to be predicted, at least 1;
+            the events before it are context only. ``None``: every event but the first is predicted.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+    ids: np.ndarray
+    times: np.ndarray | None = None
+    first_target: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.offsets) - 1 or self.offsets[0] != 0 or self.offsets[-1] != len(self.items):
+            raise ValueError(
+                f"Offsets must rise from 0 to {len(self.items)} events over {len(self.ids)} sequences; "
+                f"got {len(self.offsets)} offsets ending at {self.offsets[-1]}."
+            )
+        if self.times is not None and len(self.times) != len(self.items):
+            raise ValueError(f"Expected one time per event, {len(self.items)}; got {len(self.times)}.")
+        if self.first_target is not None and (len(self.first_target) != len(self) or np.any(self.first_target < 1)):
+            raise ValueError(f"Expected one first target per sequence, {len(self)}, each at least 1.")
+
+    @classmethod
+    def from_lists(cls, sequences: list[list[int]], ids: list[str] | None = None) -> Sequences:
+        """Flatten lists of item indices; the sequences are named 0, 1, ... unless ``ids`` says otherwise."""
+        lengths = [len(sequence) for sequence in sequences]
+        return cls(
+            items=np.fromiter((item for sequence in sequences for item in sequence), np.int32, sum(lengths)),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            ids=np.array(ids if ids is not None else [str(i) for i in range(len(sequences))], dtype=object),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Item indices of one sequence, a view of the flat array."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(S,) int64, events in each sequence."""
+        return np.diff(self.offsets)
+
+    @property
+    def events(self) -> int:
+        """Number of events N."""
+        return len(self.items)
+
+    @property
+    def predictions(self) -> int:
+        """Number of (prefix, next item) pairs: the events from each sequence's first target on."""
+        first = 1 if self.first_target is None else self.first_target
+        return int(np.maximum(self.lengths - first, 0).sum())
+
+    def take(self, rows: np.ndarray) -> Sequences:
+        """The chosen sequences, in the order of ``rows``."""
+        chosen = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(chosen)]).astype(np.int64)
+        events = np.repeat(self.offsets[rows] - offsets[:-1], chosen) + np.arange(offsets[-1])
+        times = None if self.times is None else self.times[events]
+        first_target = None if self.first_target is None else self.first_target[rows]
+        return Sequences(self.items[events], offsets, self.ids[rows], times, first_target)
+
+    def memory_mapped(self, folder: Path) -> Sequences:
+        """The same sequences with the per-event arrays moved to ``folder`` and read from disk on demand."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def moved(name: str, array: np.ndarray) -> np.ndarray:
+            np.save(folder / f"{name}.npy", array)
+            return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+        times = None if self.times is None else moved("times", self.times)
+        return Sequences(moved("items", self.items), self.offsets, self.ids, times, self.first_target)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Three parts over one vocabulary.
+
+    Attributes:
+        name: the name it was asked for by (``movielens``), or the file's name.
+        train, valid, test: the parts.
+        items: one row per item, row i for item index i + 1; column ``item_id`` (text), and where known ``title``
+            (text) and ``categories`` (text, names joined by ``|``).
+        description: one line on where the data came from and how it was filtered and split.
+        notes: what the user should know of this data before trusting a number made from it.
+        truth: the generative truth, for data drawn from a known process.
+    """
+
+    name: str
+    train: Sequences
+    valid: Sequences
+    test: Sequences
+    items: pd.DataFrame
+    description: str = ""
+    notes: tuple[str, ...] = field(default=())
+    truth: Truth | None = None
+
+    @property
+    def catalogue_size(self) -> int:
+        """Number of items V."""
+        return len(self.items)
+
+    def part(self, name: Part) -> Sequences:
+        """One part by its name."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    @property
+    def has_repeats(self) -> bool:
+        """Whether any item occurs twice in one sequence of any part."""
+        return any(count_repeats(self.part(name)) > 0 for name in PARTS)
+
+
+def count_repeats(sequences: Sequences) -> int:
+    """Number of events whose item occurred earlier in the same sequence."""
+    if sequences.events == 0:
+        return 0
+    rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    pairs = rows.astype(np.int64) * (int(sequences.items.max()) + 1) + sequences.items
+    return sequences.events - len(np.unique(pairs))

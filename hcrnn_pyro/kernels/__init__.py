@@ -1,0 +1,1 @@
+"""The recurrence over time and lean likelihoods: functions of tensors, each fast form beside its readable reference."""

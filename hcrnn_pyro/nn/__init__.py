@@ -1,0 +1,1 @@
+"""Neural parts of the probabilistic programs: cells, readouts, encoders."""

@@ -1,0 +1,35 @@
+"""How a plain ``torch.nn.Module`` tells Pyro which tensors ``pyro.infer.SVI`` trains.
+
+``Trace_ELBO()(model, guide)`` finds the parameters of modules by itself; ``pyro.infer.SVI`` learns of them only from
+the ``param`` messages of a run. Pyro's own ``pyro.module`` sends these through a global store, in which a second
+model of the same name silently trains the first one's tensors. The messages sent here name the tensors and keep
+nothing.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from pyro.distributions import constraints
+from pyro.poutine.runtime import effectful
+from torch import Tensor, nn
+
+
+def announce_parameters(name: str, module: nn.Module) -> None:
+    """Send one Pyro ``param`` message for every trainable parameter of ``module``.
+
+    Args:
+        name: prefix of the parameters' names, e.g. ``"model"``.
+        module: its parameters are announced, those of its submodules included.
+    """
+    for parameter_name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            _announce(f"{name}.{parameter_name}", parameter)
+
+
+def _announce(name: str, parameter: Tensor) -> None:
+    if not hasattr(parameter, "unconstrained"):
+        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # read by pyro.infer.SVI
+    message: Any = effectful(type="param")(lambda *_args, **_kwargs: parameter)
+    message(name, parameter, constraint=constraints.real, name=name)

@@ -1,0 +1,167 @@
+"""The run folder: everything a training run leaves behind, in formats that load without unpickling anything.
+
+========================= ==================================================================================
+config.json               what was asked for, and the sizes it came to
+model.safetensors         weights of model and guide (prefixes ``model.`` and ``guide.``)
+metrics.json              metrics in percent: ``valid``, ``test``, ``test_filter_seen``, ...
+ranks.parquet             one row per prediction of the valid and test part
+history.csv               one row per epoch
+items.parquet             the item vocabulary; row i is item index i + 1
+checkpoints/              Lightning's, for ``--resume``; removed when the run is finished
+========================= ==================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from hcrnn_pyro.components import find
+from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.files import whole_file, write_json
+from hcrnn_pyro.prediction import PosteriorPredictive
+
+CONFIG, WEIGHTS, METRICS, RANKS, ITEMS = (
+    "config.json",
+    "model.safetensors",
+    "metrics.json",
+    "ranks.parquet",
+    "items.parquet",
+)
+CHECKPOINTS = "checkpoints"
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """Which model, prior and guide; names of the registries or paths of your own (my_file:my_guide)."""
+
+    model: str = "hcrnn3-bi"
+    """Model: hcrnn1, hcrnn2, hcrnn3 or hcrnn3-bi (with the bi-channel readout)."""
+    prior: str = "logistic-normal"
+    """Prior on the context proportions: a name, or my_file:my_prior."""
+    guide: str = "bag-of-items"
+    """Amortized guide: a name, or my_file:my_guide."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, without its data.
+
+    Attributes:
+        folder: where it lies.
+        config: the content of ``config.json``.
+        model: the trained Pyro model, in evaluation mode.
+        guide: its guide.
+        items: the vocabulary; row i is item index i + 1.
+        metrics: the content of ``metrics.json``; empty for a run that was stopped before its evaluation.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    model: nn.Module
+    guide: nn.Module
+    items: pd.DataFrame
+    metrics: dict[str, dict[str, float]]
+
+    @property
+    def predictive(self) -> PosteriorPredictive:
+        """Next-item probabilities with theta at the posterior mean."""
+        return PosteriorPredictive(self.model, self.guide)
+
+
+def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[nn.Module, nn.Module]:
+    """Make a model and its guide.
+
+    Args:
+        pair: what to make.
+        settings: the model's own settings, e.g. ``{"hidden": 100, "contexts": 50}``.
+        items: V.
+
+    Raises:
+        UserError: for an unknown name, or a prior or guide that cannot be made.
+    """
+    model = find("model", pair.model)(items=items, make_prior=find("prior", pair.prior), **settings)
+    guide = find("guide", pair.guide)(model)
+    for flag, part in (("--model", model), ("--guide", guide)):
+        require(isinstance(part, nn.Module), f"{flag} must make a torch.nn.Module; got a {type(part).__name__}.")
+    return model, guide
+
+
+def start_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None:
+    """Open a run folder: the config and the vocabulary.
+
+    Raises:
+        UserError: when the folder holds anything already, or cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if (folder / CONFIG).is_file():
+            raise UserError(f"{folder} holds another run. Continue it with --resume, or choose another --out.")
+        raise UserError(f"{folder} is not an empty folder. Choose another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / ITEMS) as temporary:
+        items.to_parquet(temporary, index=False)
+    write_json(folder / CONFIG, {"format": RUN_FORMAT, **config})
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run.
+
+    Raises:
+        UserError: when the folder holds no run, or one of another format.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise UserError(f"{folder} holds no run: expected {file}. Start one without --resume.")
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); the folder is damaged, choose another --out.") from error
+    found = config.get("format")
+    require(found == RUN_FORMAT, f"{file} has run format {found}; this version reads format {RUN_FORMAT}.")
+    return config
+
+
+def save_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
+    """Write the weights of a pair."""
+    with whole_file(folder / WEIGHTS) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in _weights(model, guide).items()}, temporary)
+
+
+def save_results(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFrame) -> None:
+    """Write the per-prediction ranks, then the metrics, whose presence marks a run as finished."""
+    with whole_file(folder / RANKS) as temporary:
+        ranks.to_parquet(temporary, index=False)
+    write_json(folder / METRICS, metrics)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder: the trained pair and its vocabulary, without the data it was trained on.
+
+    Raises:
+        UserError: when the folder holds no finished run.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} holds no trained model yet: {WEIGHTS} is missing. Finish it with --resume.")
+    items = pd.read_parquet(folder / ITEMS)
+    model, guide = build_pair(PairConfig(**config["pair"]), config["hcrnn"], len(items))
+    weights = load_file(folder / WEIGHTS)
+    for prefix, part in (("model.", model), ("guide.", guide)):
+        part.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
+        part.eval()
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else {}
+    return Run(folder, config, model, guide, items, metrics)
+
+
+def _weights(model: nn.Module, guide: nn.Module) -> dict[str, torch.Tensor]:
+    named = (("model", model), ("guide", guide))
+    return {f"{prefix}.{name}": tensor for prefix, part in named for name, tensor in part.state_dict().items()}

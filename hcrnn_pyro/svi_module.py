@@ -1,0 +1,197 @@
+"""The training loop's insides: what happens in a batch and at the end of an epoch.
+
+Lightning's Trainer calls these hooks; :func:`hcrnn_pyro.training.fit` starts it.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import pyro
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hcrnn_pyro.data.batches import Batch, Batches, Scope
+from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.elbo import Objective, Totals
+from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.files import whole_file
+from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.progress import epoch_line
+
+Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
+LOWER_IS_BETTER = {"nll"}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the pair is trained."""
+
+    epochs: int = 100
+    """Most epochs to run; early stopping usually ends sooner."""
+    batch_size: int = 16
+    """Rows in a batch: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
+    lr: float = 3e-3
+    """Learning rate of Adam."""
+    kl_weight: float = 1.0
+    """Weight of the KL term; 1 is the true ELBO, the authors use 1e-3."""
+    kl_anneal: int = 0
+    """Epochs over which the KL weight rises linearly from 0 to --kl-weight."""
+    scope: Scope = "sequence"
+    """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
+    monitor: Monitor = "recall@20"
+    """Validation metric that picks the best epoch and stops early."""
+    patience: int = 10
+    """Epochs without a better --monitor before training stops."""
+    seed: int = 0
+    """Seed of initial weights, order of batches, dropout and draws."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--patience", self.patience),
+        ):
+            require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
+        require(self.lr > 0, f"--lr is above 0; got {self.lr}.")
+        require(self.kl_weight >= 0, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}.")
+        require(self.kl_anneal >= 0, f"--kl-anneal is a number of epochs, at least 0; got {self.kl_anneal}.")
+        require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
+
+    @property
+    def torch_device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        available = torch.cuda.is_available()
+        require(
+            self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
+        )
+        return "cuda" if self.device != "cpu" and available else "cpu"
+
+
+class Diverged(UserError):
+    """The loss became NaN, infinite or absurdly large."""
+
+
+class SVIModule(pl.LightningModule):
+    """One epoch = one pass over the training part, then validation by the one-pass evaluation.
+
+    Every epoch starts from a seed of its own, so that a run resumed at an epoch repeats the run that was never stopped.
+
+    Args:
+        model: the Pyro model.
+        guide: its guide.
+        data: training and validation parts.
+        config: how to train.
+        history_file: where the history is kept as CSV; ``None`` for nowhere.
+    """
+
+    def __init__(
+        self, model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, history_file: Path | None
+    ) -> None:
+        super().__init__()
+        self.objective = Objective(model, guide, pyro.infer.Trace_ELBO())
+        self.predictive = PosteriorPredictive(model, guide)
+        self.data = data
+        self.config = config
+        self.history_file = history_file
+        self.history: list[dict[str, float]] = []
+        self.totals = Totals()
+        self.diverged_above = 10 * float(np.log(data.catalogue_size))  # uniform guessing costs log V a prediction
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam over the parameters of model and guide together."""
+        return torch.optim.Adam(self.parameters(), lr=self.config.lr, fused=True)
+
+    def train_dataloader(self) -> Batches:
+        """The training batches of the current epoch, in an order of their own."""
+        batches = Batches(self.data.train, self.config.scope, self.config.batch_size, self.epoch_seed)
+        self.batches = len(batches)
+        return batches
+
+    @property
+    def epoch_seed(self) -> int:
+        """A seed that differs between runs and epochs."""
+        return int(np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1)[0])
+
+    def on_train_start(self) -> None:
+        """A run that had already stopped early when it was killed has nothing left to train."""
+        stopping = self.trainer.early_stopping_callback
+        if stopping is not None and stopping.wait_count >= stopping.patience:
+            self.trainer.should_stop = True
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's clock, sums and random numbers."""
+        torch.manual_seed(self.epoch_seed)
+        self.totals = Totals()
+        self.epoch_start = time.perf_counter()
+
+    def kl_weight(self, batch_index: int) -> float:
+        """The KL weight now: it rises linearly over the first ``kl_anneal`` epochs."""
+        progress = self.current_epoch + (batch_index + 1) / self.batches
+        return self.config.kl_weight * min(1.0, progress / self.config.kl_anneal if self.config.kl_anneal else 1.0)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The loss of a batch, per prediction."""
+        checked = self.current_epoch == 0 and batch_index < 2  # shapes and supports do not change after that
+        with pyro.validation_enabled(checked), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered NaN")  # told better below
+            terms = self.objective(batch, self.kl_weight(batch_index))
+        loss: Tensor = terms.loss / terms.predictions
+        if not loss.detach().abs() < self.diverged_above:  # true for NaN as well
+            raise Diverged(self._divergence(float(loss.detach()), batch, batch_index))
+        self.totals.add(terms)
+        return loss
+
+    def _divergence(self, loss: float, batch: Batch, batch_index: int) -> str:
+        names = ", ".join(str(name) for name in self.data.train.ids[batch.rows.cpu().numpy()[:5]])
+        return (
+            f"Training diverged: the loss of batch {batch_index} of epoch {self.current_epoch} is {loss:.4g} nats per "
+            f"prediction (sequences {names}, ...). Try a lower --lr than {self.config.lr}."
+        )
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, keep the epoch's row of the history, and log it."""
+        row = {"epoch": float(self.current_epoch), "kl_weight": self.kl_weight(self.batches - 1)}
+        row |= {f"train_{name}": value for name, value in self.totals.means().items()}
+        row |= {f"valid_{name}": value for name, value in self.validate().items()}
+        row["seconds"] = time.perf_counter() - self.epoch_start
+        self.history.append(row)
+        self.log_dict({name: value for name, value in row.items() if name != "epoch"}, batch_size=1)
+        self.write_history()
+        tqdm.write(epoch_line(row, self.config.monitor))
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Ranking metrics and nll by the one-pass evaluation, and the unweighted ELBO per prediction."""
+        self.eval()
+        metrics = summarise(evaluate(self.predictive, self.data.valid, "one-pass", self.device))
+        totals = Totals()
+        for batch in Batches(self.data.valid, self.config.scope, 32):
+            totals.add(self.objective(batch.to(self.device)))
+        self.train()
+        return metrics | {"elbo": totals.means()["elbo"]}
+
+    def write_history(self) -> None:
+        """Write the history so far."""
+        if self.history_file is not None:
+            with whole_file(self.history_file) as temporary:
+                pd.DataFrame(self.history).astype({"epoch": int}).to_csv(temporary, index=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history with the weights."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the history up again."""
+        self.history = checkpoint["history"]

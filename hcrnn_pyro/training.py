@@ -1,0 +1,151 @@
+"""Stochastic variational inference with Lightning: early stopping, checkpoints that resume exactly, a clean Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import lightning.pytorch as pl
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
+
+from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.progress import RunProgress
+from hcrnn_pyro.runs import CHECKPOINTS
+from hcrnn_pyro.svi_module import SVIModule, TrainingConfig
+
+LOWER_IS_BETTER = {"nll"}
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What training came to.
+
+    Attributes:
+        history: one row per epoch.
+        best_epoch: epoch (from 0) whose weights the pair now holds.
+        best_value: its monitored validation metric.
+        interrupted: whether the user stopped it.
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+    best_value: float
+    interrupted: bool
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C."""
+
+
+def fit(
+    model: nn.Module,
+    guide: nn.Module,
+    data: DataSet,
+    config: TrainingConfig,
+    folder: Path | None = None,
+    resume: bool = False,
+) -> FitResult:
+    """Train a pair in place; afterwards it holds the weights of the best epoch.
+
+    Args:
+        model: the Pyro model.
+        guide: its guide.
+        data: training and validation parts; the test part is not read.
+        config: how to train.
+        folder: where ``history.csv`` and ``checkpoints/`` go; ``None`` keeps them in a temporary folder.
+        resume: continue from the last checkpoint in ``folder``, if there is one.
+
+    Raises:
+        Diverged: when the loss is NaN, infinite or far above uniform guessing.
+        Interrupted: when the user stops before the first epoch ends, so that there is no epoch to keep.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return fit(model, guide, data, config, Path(temporary), resume)
+    module = SVIModule(model, guide, data, config, folder / "history.csv")
+    last = folder / CHECKPOINTS / "last.ckpt"
+    callbacks = [RunProgress(), *_stop_and_keep(config, folder / CHECKPOINTS)]
+    trainer = _trainer(config, folder, callbacks)
+    interrupted = False
+    try:
+        with _interruptible():
+            trainer.fit(module, ckpt_path=last if resume and last.is_file() else None, weights_only=True)
+    except Interrupted:
+        interrupted = True
+    checkpoint = callbacks[-1]
+    assert isinstance(checkpoint, ModelCheckpoint)
+    if checkpoint.best_model_score is None:
+        raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")
+    best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(best["state_dict"])
+    module.eval()
+    return FitResult(pd.DataFrame(module.history), int(best["epoch"]), float(checkpoint.best_model_score), interrupted)
+
+
+def _stop_and_keep(config: TrainingConfig, checkpoints: Path) -> list[Callback]:
+    mode = "min" if config.monitor in LOWER_IS_BETTER else "max"
+    metric = f"valid_{config.monitor}"
+    stop = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
+    keep = ModelCheckpoint(
+        checkpoints,
+        filename="best",
+        monitor=metric,
+        mode=mode,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return [stop, keep]
+
+
+def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+    # Lightning announces devices, its tips and its own internals at INFO; a run prints what a user asked for.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return pl.Trainer(
+        accelerator=config.torch_device,
+        devices=1,
+        max_epochs=config.epochs,
+        default_root_dir=folder,
+        callbacks=callbacks,
+        logger=_tensorboard(folder),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        reload_dataloaders_every_n_epochs=1,
+    )
+
+
+def _tensorboard(folder: Path) -> pl.loggers.TensorBoardLogger | Literal[False]:
+    """TensorBoard's log beside ``history.csv`` where TensorBoard is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return False
+    return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise :class:`Interrupted`; Lightning would end the process at a KeyboardInterrupt."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,138 @@
+r"""HCRNN as a Pyro model: p(y, eta | x) = p(eta) prod_t p(y_t | x_1..x_t, theta).
+
+Axes: B rows, T time, Q queries, N scored predictions, V items, E = H embedding and hidden size, K contexts.
+
+    M_global  W  M_emb  (parameters)
+         |     \   |
+         v      v  v
+    +---------------------------------- sequences, B --+
+    |  eta ---> theta ---> (h_t, c_t) ---> next_item   |
+    |                         ^            (observed,  |
+    |                         |             time in    |
+    |                     x_1..x_t          the event) |
+    +--------------------------------------------------+
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyro
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from hcrnn_pyro.contracts import MakePrior
+from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.distributions import Likelihood, NextItem, seen_items
+from hcrnn_pyro.errors import require
+from hcrnn_pyro.kernels.reference import ScanResult, scan
+from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
+from hcrnn_pyro.parameters import announce_parameters
+
+Variant = Literal["hcrnn1", "hcrnn2", "hcrnn3", "hcrnn3-bi"]
+PARTS: dict[Variant, tuple[type[HCRNNCell], type[SingleReadout]]] = {
+    "hcrnn1": (HCRNN1Cell, SingleReadout),
+    "hcrnn2": (HCRNN2Cell, SingleReadout),
+    "hcrnn3": (HCRNN3Cell, SingleReadout),
+    "hcrnn3-bi": (HCRNN3Cell, BiChannelReadout),
+}
+
+
+@dataclass(frozen=True)
+class HCRNNConfig:
+    """Sizes and regularisation of HCRNN; the defaults are the paper's."""
+
+    hidden: int = 100
+    """Size of item embeddings, contexts and states (E = H)."""
+    contexts: int = 50
+    """Number of global contexts K."""
+    dropout_in: float = 0.25
+    """Dropout on the embedded inputs, the guide's too."""
+    dropout_out: float = 0.5
+    """Dropout before the output layer."""
+    likelihood: Likelihood = "categorical"
+    """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
+
+    def __post_init__(self) -> None:
+        require(self.hidden >= 1, f"--hidden is a size of at least 1; got {self.hidden}.")
+        require(self.contexts >= 2, f"--contexts is a number of at least 2; got {self.contexts}.")
+        for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
+            require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")
+
+
+class HCRNN(nn.Module):
+    """The model of one variant; ``model(batch)`` issues the sites of the prior and the observed ``next_item``.
+
+    Args:
+        variant: which history the recurrence keeps and what is read out.
+        items: V.
+        make_prior: K -> prior on the context proportions, see :mod:`models.priors`.
+        settings: fields of :class:`HCRNNConfig` that differ from their defaults.
+
+    Attributes:
+        item_embeddings: (V + 1, E) parameter, row 0 (padding) is zero.
+        global_contexts: (K, E) parameter, M_global.
+        prior: the prior on the context proportions.
+
+    It also has what :class:`hcrnn_pyro.contracts.ContextModel` promises to a guide.
+    """
+
+    def __init__(self, variant: Variant, items: int, make_prior: MakePrior, **settings: Any) -> None:
+        super().__init__()
+        config = HCRNNConfig(**settings)
+        make_cell, make_readout = PARTS[variant]
+        size = config.hidden
+        self.items = items
+        self.without_replacement = config.likelihood == "without-replacement"
+        self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
+        self.prior = make_prior(config.contexts)
+        self.item_embeddings = nn.Parameter(0.1 * torch.randn(items + 1, size).index_fill(0, torch.tensor(0), 0.0))
+        self.global_contexts = nn.Parameter(0.1 * torch.randn(config.contexts, size))
+        self.cell = make_cell(size, size)
+        self.readout = make_readout(size, size)
+        self.to_item_space = nn.Linear(self.readout.output_size, size, bias=False)  # W_B
+        nn.init.xavier_uniform_(self.to_item_space.weight)
+        self.dropout_in = nn.Dropout(config.dropout_in)
+        self.dropout_out = nn.Dropout(config.dropout_out)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
+        announce_parameters("model", self)
+        with pyro.plate("sequences", batch.size, dim=-1):
+            theta = pyro.deterministic("theta", self.prior(batch), event_dim=2 if batch.scope == "filtering" else 1)
+            return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)
+
+    def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> NextItem:
+        """p(y | x, theta), Eq. 28: softmax of (W_B [readouts, h_t]) . item embeddings."""
+        states = self.states(batch, theta)
+        readout = self.readout(states.hidden, states.local_context, batch.queries)
+        features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))
+        excluded = None
+        if self.without_replacement:
+            excluded = seen_items(batch.inputs, batch.queries, batch.scored, self.items)
+        return NextItem(features, self.item_embeddings, batch.scored, excluded)
+
+    def states(
+        self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False
+    ) -> ScanResult:
+        """Run the recurrence over a batch: h_t, c_t and, if asked, what each gate decided."""
+        items = self.dropout_in(self.embed(batch.inputs))
+        per_step = batch.scope == "filtering"
+        return scan(
+            self.cell,
+            items,
+            self.cell.input_projection(items),
+            theta,
+            self.cell.context_projection(self.global_contexts),
+            self.global_contexts,
+            self.cell.initial_state(theta[..., 0, :] if per_step else theta),
+            theta_per_step=per_step,
+            keep_gates=keep_gates,
+        )
+
+    def embed(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape embedding"]:
+        """Embeddings of item indices; padding embeds to zero."""
+        return nn.functional.embedding(items, self.item_embeddings, padding_idx=0)
