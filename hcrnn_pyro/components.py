@@ -28,10 +28,17 @@ REGISTRIES: dict[Kind, tuple[str, str]] = {
 def registry(kind: Kind) -> Mapping[str, Callable[..., Any]]:
     """The dict of one kind: name -> factory."""
     package, attribute = REGISTRIES[kind]
-    bundled = (Path(__file__).parent / package).is_dir()
-    module = importlib.import_module(f"hcrnn_pyro.{package}" if bundled else package)
-    names: Mapping[str, Callable[..., Any]] = getattr(module, attribute)
+    names: Mapping[str, Callable[..., Any]] = getattr(importlib.import_module(_full_name(package)), attribute)
     return names
+
+
+def _full_name(package: str) -> str:
+    """``models`` only where that name finds the checkout's folder, and not somebody else's package."""
+    here = Path(__file__).resolve().parent
+    in_wheel = (here / package).is_dir()
+    spec = importlib.util.find_spec(package)
+    in_checkout = spec is not None and spec.origin == str(here.parent / package / "__init__.py")
+    return package if in_checkout and not in_wheel else f"hcrnn_pyro.{package}"
 
 
 def find(kind: Kind, name: str) -> Callable[..., Any]:

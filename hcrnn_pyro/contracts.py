@@ -6,7 +6,7 @@ Axes: B rows, T time, E embedding, K contexts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ Guide = Callable[[Batch], Any]
 filtering scope, at step t, x_1..x_t alone."""
 
 
+@runtime_checkable
 class ContextModel(Protocol):
     """What a guide may use of the model it is made for, ``make_guide(model) -> guide``."""
 

@@ -64,7 +64,7 @@ class NextItem(TorchDistribution):
         """Log-probabilities of every item at every scored position."""
         return self.logits().log_softmax(dim=-1)
 
-    def log_prob(self, value: Int[Tensor, "*batch rows queries"]) -> Float[Tensor, "*batch rows"]:
+    def log_prob(self, value: Int[Tensor, "*#batch rows queries"]) -> Float[Tensor, "*batch rows"]:
         """Log-probability of each row's scored items, summed over the row."""
         targets = value[..., self.scored].unsqueeze(-1)  # (*batch, N, 1)
         logits = self.logits()

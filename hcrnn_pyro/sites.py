@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.util import site_is_subsample
 
 from hcrnn_pyro.data.batches import Batch
@@ -16,7 +16,7 @@ def is_latent(site: Any) -> bool:
     return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
 
 
-def over_steps(distribution: TorchDistribution, batch: Batch) -> TorchDistribution:
+def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:
     """Give a per-row distribution its time axis where the batch's scope wants one.
 
     Args:

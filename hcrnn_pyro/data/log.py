@@ -187,6 +187,6 @@ def _seconds(column: pd.Series, name: str, origin: str) -> np.ndarray:
     bad = ~np.isfinite(seconds)
     if bad.any():
         row = int(bad.argmax())
-        value = "an empty cell" if pd.isna(column.iloc[row]) else repr(column.iloc[row])
+        value = "an empty cell" if pd.isna(column.iloc[row]) else repr(str(column.iloc[row]))
         raise UserError(f"Expected seconds in column {name} of {origin}; got {value} in row {row + 1}.")
     return seconds

@@ -63,7 +63,7 @@ class SyntheticProcess:
         thetas = _softmax(self.proportion_scale * random.standard_normal((self.users, self.contexts)))
         lengths = random.integers(self.shortest, self.longest + 1, size=self.users)
         drawn = [
-            self._sequence(random, theta, length, emissions) for theta, length in zip(thetas, lengths, strict=True)
+            self._sequence(random, theta, int(length), emissions) for theta, length in zip(thetas, lengths, strict=True)
         ]
         cuts = (int(0.72 * self.users), int(0.8 * self.users))
         users = dict(zip(("train", "valid", "test"), np.split(np.arange(self.users), cuts), strict=True))
