@@ -11,16 +11,18 @@ import tyro
 T = TypeVar("T")
 
 
-def parse(config: type[T], argv: list[str] | None = None, default: T | None = None) -> T:
+def parse(config: type[T], command: str, argv: list[str] | None = None, default: T | None = None) -> T:
     """Read flags: one per field of the nested dataclasses, without the outer names.
 
     Args:
         config: the outer dataclass.
+        command: what a user types before the flags.
         argv: the arguments; ``None`` takes those of the process.
         default: values of the flags that are not given; ``None`` takes the dataclass's own.
     """
     return tyro.cli(
         config,
+        prog=command,
         args=argv,
         default=default if default is not None else tyro.MISSING_NONPROP,
         config=(tyro.conf.OmitArgPrefixes,),

@@ -42,6 +42,8 @@ from hcrnn_pyro.runs import (
 from hcrnn_pyro.training import Interrupted, TrainingConfig, fit
 from models import HCRNNConfig
 
+COMMAND = "python -m experiments.svi"
+
 
 @dataclass(frozen=True)
 class SVIConfig:
@@ -100,7 +102,7 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
     if result.interrupted:
         print(
             f"\nStopped. The best model so far ({best}) is kept in {folder}; the test part was not read.\n"
-            f"Go on with: python -m experiments.svi --resume --out {folder}",
+            f"Go on with: {COMMAND} --resume --out {folder}",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
@@ -120,14 +122,14 @@ def _evaluate(
 
 def _configuration(argv: list[str] | None) -> SVIConfig:
     """The flags; with --resume those of the stored run, which may not be changed."""
-    config = parse(SVIConfig, argv)
+    config = parse(SVIConfig, COMMAND, argv)
     if not config.resume:
         return config
     if config.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
     content = read_config(config.out) | {"out": str(config.out), "resume": True}
     stored = from_dict(SVIConfig, content)
-    changed = changed_flags(stored, parse(SVIConfig, argv, default=stored))
+    changed = changed_flags(stored, parse(SVIConfig, COMMAND, argv, default=stored))
     require(
         not changed,
         f"{config.out} was started with another {', '.join(changed)}. Leave it out, or choose another --out.",

@@ -7,12 +7,13 @@ import logging
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -74,40 +75,40 @@ def fit(
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             return fit(model, guide, data, config, Path(temporary), resume)
+    folder.mkdir(parents=True, exist_ok=True)
     module = SVIModule(model, guide, data, config, folder / "history.csv")
     last = folder / CHECKPOINTS / "last.ckpt"
-    callbacks = [RunProgress(), *_stop_and_keep(config, folder / CHECKPOINTS)]
-    trainer = _trainer(config, folder, callbacks)
+    stopping, best = _best_epoch(config, last.parent)
+    # The last checkpoint is written after the best one, so that it knows of it.
+    trainer = _trainer(config, folder, [RunProgress(), stopping, best, _keep(last.parent, "last")])
     interrupted = False
     try:
-        with _interruptible():
+        with _interruptible(), _expected_warnings():
             trainer.fit(module, ckpt_path=last if resume and last.is_file() else None, weights_only=True)
     except Interrupted:
         interrupted = True
-    checkpoint = callbacks[-1]
-    assert isinstance(checkpoint, ModelCheckpoint)
-    if checkpoint.best_model_score is None:
+    if best.best_model_score is None:
         raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")
-    best = torch.load(checkpoint.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(best["state_dict"])
+    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
     module.eval()
-    return FitResult(pd.DataFrame(module.history), int(best["epoch"]), float(checkpoint.best_model_score), interrupted)
+    return FitResult(
+        pd.DataFrame(module.history), int(checkpoint["epoch"]), float(best.best_model_score), interrupted
+    )
 
 
-def _stop_and_keep(config: TrainingConfig, checkpoints: Path) -> list[Callback]:
+def _best_epoch(config: TrainingConfig, checkpoints: Path) -> tuple[EarlyStopping, ModelCheckpoint]:
+    """Early stopping, and the weights of the best epoch, both by the monitored validation metric."""
     mode = "min" if config.monitor in LOWER_IS_BETTER else "max"
     metric = f"valid_{config.monitor}"
-    stop = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
-    keep = ModelCheckpoint(
-        checkpoints,
-        filename="best",
-        monitor=metric,
-        mode=mode,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
+    stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
+    return stopping, _keep(checkpoints, "best", monitor=metric, mode=mode)
+
+
+def _keep(checkpoints: Path, name: str, **which: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        checkpoints, filename=name, save_on_train_epoch_end=True, enable_version_counter=False, **which
     )
-    return [stop, keep]
 
 
 def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -132,6 +133,17 @@ def _tensorboard(folder: Path) -> pl.loggers.TensorBoardLogger | Literal[False]:
     if importlib.util.find_spec("tensorboard") is None:
         return False
     return pl.loggers.TensorBoardLogger(folder, name="tensorboard", version="")
+
+
+@contextmanager
+def _expected_warnings() -> Iterator[None]:
+    """Two warnings of Lightning that tell the user nothing."""
+    with warnings.catch_warnings():
+        # Lightning 2.6 asks torch >= 2.9 about its pytrees in an old way, once an epoch; nothing of ours is involved.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        # That is what resuming means.
+        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty", UserWarning)
+        yield
 
 
 @contextmanager
