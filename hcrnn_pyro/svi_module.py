@@ -48,8 +48,8 @@ class TrainingConfig:
     """Epochs over which the KL weight rises linearly from 0 to --kl-weight."""
     scope: Scope = "sequence"
     """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
-    monitor: Monitor = "recall@20"
-    """Validation metric that picks the best epoch and stops early."""
+    monitor: Monitor = "mrr@20"
+    """Validation metric that picks the best epoch and stops early (the authors: recall@20)."""
     patience: int = 10
     """Epochs without a better --monitor before training stops."""
     seed: int = 0
@@ -77,6 +77,11 @@ class TrainingConfig:
             self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
         )
         return "cuda" if self.device != "cpu" and available else "cpu"
+
+
+def adam(module: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Adam over all parameters of a module."""
+    return torch.optim.Adam(module.parameters(), lr=lr, fused=True)
 
 
 class Diverged(UserError):
@@ -111,7 +116,7 @@ class SVIModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over the parameters of model and guide together."""
-        return torch.optim.Adam(self.parameters(), lr=self.config.lr, fused=True)
+        return adam(self, self.config.lr)
 
     def train_dataloader(self) -> Batches:
         """The training batches of the current epoch, in an order of their own."""

@@ -92,9 +92,7 @@ def fit(
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     module.eval()
-    return FitResult(
-        pd.DataFrame(module.history), int(checkpoint["epoch"]), float(best.best_model_score), interrupted
-    )
+    return FitResult(pd.DataFrame(module.history), int(checkpoint["epoch"]), float(best.best_model_score), interrupted)
 
 
 def _best_epoch(config: TrainingConfig, checkpoints: Path) -> tuple[EarlyStopping, ModelCheckpoint]:

@@ -50,7 +50,7 @@ def test_mean_ties_may_be_half_ranks():
 
 @pytest.mark.parametrize("data", ["citeulike", "lastfm", "movielens"])
 def test_the_published_item_knn_row_is_impossible_and_the_others_are_not(data):
-    """No hit in the first 3 leaves at most 1/4 for each hit in the first 20; in general MRR@20 <= MRR@3 + (R20 - R3) / 4."""
+    """A hit beyond rank 3 adds at most 1/4, so MRR@20 <= MRR@3 + (R@20 - R@3) / 4."""
     for system in ("POP", "GRU4REC", "NARM", "HCRNN-1", "HCRNN-3+Bi", "Item-KNN"):
         row = published_metrics(data, system)
         possible = row["mrr@20"] <= row["mrr@3"] + (row["recall@20"] - row["recall@3"]) / 4 + 0.02

@@ -105,7 +105,13 @@ def test_the_pair_holds_the_best_epoch_not_the_last(data, tmp_path, monkeypatch)
 
     monkeypatch.setattr(SVIModule, "validate", validate)
     model, guide = make_pair()
-    result = fit(model, guide, data, TrainingConfig(epochs=5, patience=2, batch_size=8, device="cpu"), tmp_path)
+    result = fit(
+        model,
+        guide,
+        data,
+        TrainingConfig(epochs=5, patience=2, batch_size=8, monitor="recall@20", device="cpu"),
+        tmp_path,
+    )
     assert result.best_epoch == 1
     assert result.best_value == pytest.approx(0.9)
     assert len(result.history) == 4, "two epochs without improvement end it"

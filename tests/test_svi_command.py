@@ -1,0 +1,206 @@
+"""The main command from end to end: what it prints, what it leaves, and what it says of bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments.command import run_command
+from experiments.svi import main
+from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.runs import load_run
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--hidden", "8", "--contexts", "4", "--epochs", "2", "--batch-size", "64", "--device", "cpu"]
+ARTEFACTS = {"config.json", "model.safetensors", "metrics.json", "ranks.parquet", "history.csv", "items.parquet"}
+
+
+def write_log(path, rows=300, header="SessionId,ItemId,Time"):
+    lines = [f"user{i % 30},item{(i * 7) % 11},{i}" for i in range(rows)]
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+def test_the_bare_command_on_the_embedded_data(tmp_path, capsys):
+    out = tmp_path / "run"
+    main([*SMALL, "--out", str(out)])
+    printed = capsys.readouterr().out
+    for expected in (
+        "predictions",
+        "hcrnn3-bi with prior logistic-normal",
+        "best reachable",
+        "seen items filtered",
+    ):
+        assert expected in printed
+    assert {file.name for file in out.iterdir()} == ARTEFACTS
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["test"]) == {"recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "predictions"}
+    ranks = pd.read_parquet(out / "ranks.parquet")
+    test = ranks[ranks["part"] == "test"]
+    assert metrics["test"]["predictions"] == len(test)
+    assert metrics["test"]["recall@20"] == pytest.approx(100 * (test["rank"] <= 20).mean())
+    assert metrics["best_reachable"]["nll"] < metrics["test"]["nll"]
+    assert len(pd.read_csv(out / "history.csv")) == 2
+
+
+@pytest.mark.parametrize("scope", ["prefix", "filtering"])
+@pytest.mark.parametrize("likelihood", ["categorical", "without-replacement"])
+def test_a_users_log_with_each_scope_and_likelihood(tmp_path, scope, likelihood):
+    log = tmp_path / "log.csv"
+    rows = [f"{s},{(s + 2 * t) % 9},{t}" for s in range(30) for t in range(5)]
+    log.write_text("\n".join(["user,item,when", *rows]))
+    flags = ["--data", str(log), "--columns", "user,item,when", "--scope", scope, "--likelihood", likelihood]
+    main([*SMALL, *flags, "--evaluation", "one-pass", "--theta-samples", "2", "--out", str(tmp_path / "run")])
+    assert load_run(tmp_path / "run").metrics["test"]["predictions"] == 6 * 4
+
+
+def test_a_published_row_stands_beside_a_paper_set(tmp_path, capsys, data_dir):
+    flags = [
+        "--data",
+        "citeulike",
+        "--data-dir",
+        str(data_dir),
+        "--evaluation",
+        "one-pass",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    main([*SMALL, "--epochs", "1", *flags])
+    printed = capsys.readouterr().out
+    assert "published HCRNN-3+Bi" in printed
+    assert load_run(tmp_path / "r").metrics["test"]["predictions"] == 9140
+
+
+def test_an_own_prior_and_guide(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from guides import BagOfItems\n"
+        "from models import LogisticNormal\n"
+        "class Prior(LogisticNormal):\n"
+        "    pass\n"
+        "class Guide(BagOfItems):\n"
+        "    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    main([*SMALL, "--prior", "mine:Prior", "--guide", "mine:Guide", "--out", "run"])
+    assert type(load_run("run").guide).__name__ == "Guide"
+
+
+def test_resume_takes_the_stored_flags_and_refuses_others(tmp_path, capsys):
+    out = tmp_path / "run"
+    main([*SMALL, "--out", str(out)])
+    metrics = (out / "metrics.json").read_text()
+    capsys.readouterr()
+    main(["--resume", "--out", str(out)])
+    assert "is finished" in capsys.readouterr().out
+    assert (out / "metrics.json").read_text() == metrics
+    with pytest.raises(UserError, match=r"was started with another --lr, --hidden|another --hidden, --lr"):
+        main(["--resume", "--out", str(out), "--lr", "0.5", "--hidden", "9"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--data", "movilens"], "Did you mean 'movielens'"),
+        (["--model", "hcrnn4"], "Unknown model 'hcrnn4'"),
+        (["--prior", "normal"], "Unknown prior 'normal'"),
+        (["--guide", "bag-of-itms"], "Did you mean 'bag-of-items'"),
+        (["--epochs", "0"], "--epochs is a whole number of at least 1; got 0"),
+        (["--lr", "0"], "--lr is above 0"),
+        (["--dropout-in", "1.0"], r"--dropout-in is a share in \[0, 1\); got 1.0"),
+        (["--contexts", "1"], "--contexts is a number of at least 2"),
+        (["--kl-weight", "-1"], "--kl-weight is at least 0"),
+        (["--data", "nowhere.csv"], "no such file"),
+        (["--resume"], "--resume needs --out"),
+        (["--data", "synthetic-repeats", "--likelihood", "without-replacement"], "has repeats"),
+    ],
+)
+def test_bad_flags_are_told_in_a_sentence_and_leave_nothing(tmp_path, monkeypatch, flags, sentence):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=sentence):
+        main([*flags])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "empty"),
+        (b"SessionId;ItemId;Time\n1;2;3\n", "looks separated by semicolons"),
+        (b"SessionId,Time\n1,3\n", "ItemId"),
+        (b"SessionId,ItemId,Time\n1,2,yesterday\n", "yesterday"),
+        (b"SessionId,ItemId,Time\n1,,3\n", "ItemId"),
+        (b"SessionId,ItemId,Time\n1,\xff\xfe,3\n", "UTF-8"),
+        (b"SessionId,ItemId,Time\n1,2,3\n1,2,4\n2,2,3\n2,2,4\n", "item"),
+        (b"SessionId,ItemId,Time\n1,2,3\n2,3,3\n", "sequences of at least 2 events"),
+    ],
+)
+def test_bad_logs_are_told_in_a_sentence(tmp_path, content, sentence):
+    log = tmp_path / "log.csv"
+    log.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        main(["--data", str(log), "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_exit_statuses(capsys):
+    def ends(error):
+        def work():
+            raise error
+
+        with pytest.raises(SystemExit) as leaving:
+            run_command(work)
+        return leaving.value.code, capsys.readouterr().err
+
+    assert ends(UserError("Say why.")) == (2, "Say why.\n")
+    assert ends(KeyboardInterrupt()) == (130, "Stopped.\n")
+    assert ends(OSError(28, "No space left on device", "out/x")) == (
+        2,
+        "Could not write out/x: No space left on device. Choose another --out.\n",
+    )
+    with pytest.raises(ZeroDivisionError):  # a defect keeps its traceback
+        run_command(lambda: print(1 // 0))
+
+
+def test_a_parse_error_exits_with_two_and_names_the_choices():
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.svi", "--scope", "prefx"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "'prefix'" in done.stderr
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume_equal_the_run_that_was_never_killed(tmp_path):
+    flags = ["--hidden", "8", "--contexts", "4", "--epochs", "4", "--batch-size", "8", "--device", "cpu"]
+    command = [sys.executable, "-m", "experiments.svi"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def run(*arguments):
+        subprocess.run([*command, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+    run(*flags, "--out", str(tmp_path / "whole"))
+    killed = subprocess.Popen(
+        [*command, *flags, "--out", str(tmp_path / "killed")], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL
+    )
+    history = tmp_path / "killed" / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.is_file() and history.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the next epoch
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "killed" / "metrics.json").exists()
+    run("--resume", "--out", str(tmp_path / "killed"))
+    whole, resumed = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "killed"))
+    assert resumed == whole
