@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from pyro.distributions import TorchDistribution, constraints
-from torch import Tensor
+from torch import Tensor, nn
 
 Likelihood = Literal["categorical", "without-replacement"]
 
@@ -66,10 +66,12 @@ class NextItem(TorchDistribution):
 
     def log_prob(self, value: Int[Tensor, "*#batch rows queries"]) -> Float[Tensor, "*batch rows"]:
         """Log-probability of each row's scored items, summed over the row."""
-        targets = value[..., self.scored].unsqueeze(-1)  # (*batch, N, 1)
-        logits = self.logits()
-        targets = targets.expand(*logits.shape[:-1], 1)
-        log_probability = logits.gather(-1, targets).squeeze(-1) - logits.logsumexp(dim=-1)
+        targets = value[..., self.scored].expand(self.features.shape[:-1])  # (*batch, N)
+        logits = self.features @ self.item_embeddings[1:].T
+        if self.excluded is not None:
+            logits = logits.masked_fill(self.excluded[..., 1:], -math.inf)
+        losses = nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten() - 1, reduction="none")
+        log_probability = -losses.view(targets.shape)
         rows = self.scored.nonzero()[:, 0]
         return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability)
 

@@ -128,6 +128,7 @@ class HCRNN(nn.Module):
             theta,
             self.cell.context_projection(self.global_contexts),
             self.global_contexts,
+            self.cell.drift_weight,
             self.cell.initial_state(theta[..., 0, :] if per_step else theta),
             theta_per_step=per_step,
             keep_gates=keep_gates,

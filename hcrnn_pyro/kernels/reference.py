@@ -28,6 +28,7 @@ def scan(
     theta: Float[Tensor, "*theta_shape contexts"],
     projected_contexts: Float[Tensor, "contexts hidden"],
     global_contexts: Float[Tensor, "contexts embedding"],
+    drift_weight: Float[Tensor, "embedding hidden"],
     state: Any,
     theta_per_step: bool = False,
     keep_gates: bool = False,
@@ -35,12 +36,14 @@ def scan(
     """Run ``step`` over time from left to right; nothing at time t reads anything later.
 
     Args:
-        step: one step of a cell, ``(x_t, projected x_t, scored contexts, global contexts, state) -> (state, gates)``.
+        step: one step of a cell, ``(x_t, projected x_t, scored contexts, global contexts,
+            drift weight, state) -> (state, gates)``.
         items: x_1..x_T.
         projected: the input projections of all steps, made in one product.
         theta: context proportions, ``(*batch, K)``, or ``(*batch, T, K)`` with ``theta_per_step``.
         projected_contexts: M W_thetaa. As (theta_k M_k) W_thetaa = theta_k (M W_thetaa)_k, one K x H matrix serves all.
         global_contexts: M_global.
+        drift_weight: W_cr or W_d, the same at every step.
         state: the state before the first step.
         theta_per_step: whether every step has its own theta.
         keep_gates: whether to stack the gates of every step; training does not need them.
@@ -51,7 +54,7 @@ def scan(
     for t, (item, projected_item) in enumerate(zip(items.unbind(-2), projected.unbind(-2), strict=True)):
         if proportions is not None:
             scored_contexts = proportions[t].unsqueeze(-1) * projected_contexts
-        state, step_gates = step(item, projected_item, scored_contexts, global_contexts, state)
+        state, step_gates = step(item, projected_item, scored_contexts, global_contexts, drift_weight, state)
         hidden.append(state.hidden)
         local_context.append(state.local_context)
         if keep_gates:

@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+ABSTRACT = "HCRNNCell is the shared step; use HCRNN1Cell, HCRNN2Cell or HCRNN3Cell."
+
 
 class CellState(NamedTuple):
     """What one step hands to the next: the temporary context h_t and the local context c_t."""
@@ -89,6 +91,7 @@ class HCRNNCell(nn.Module):
         projected: Float[Tensor, "*#batch packed"],
         scored_contexts: Float[Tensor, "*#batch contexts hidden"],
         global_contexts: Float[Tensor, "contexts embedding"],
+        drift_weight: Float[Tensor, "embedding hidden"],
         state: CellState,
     ) -> tuple[CellState, Gates]:
         """One step.
@@ -98,6 +101,7 @@ class HCRNNCell(nn.Module):
             projected: ``input_projection(x_t)``, made for all steps at once by the caller.
             scored_contexts: (theta_k M_k) W_thetaa for every context.
             global_contexts: M_global.
+            drift_weight: :attr:`drift_weight`, read once for all steps.
             state: h_{t-1} and c_{t-1}.
         """
         hidden, local_context = state
@@ -113,18 +117,24 @@ class HCRNNCell(nn.Module):
         local_context = torch.lerp(local_context, proposed_context, local_gate)
 
         update_gate = torch.sigmoid(update_input + self.local_to_update(local_context))
-        reset_gate, drift_gate = self.keep_history(item, local_context, reset_input)
+        reset_gate, drift_gate = self.keep_history(item, local_context, reset_input, drift_weight)
         kept = reset_gate * (drift_gate * hidden)
         candidate = torch.tanh(self.history_to_candidate(kept) + input_candidate)
         hidden = torch.lerp(hidden, candidate, update_gate)
         gates = Gates(attention, local_gate, update_gate, reset_gate, drift_gate)
         return CellState(hidden, local_context), gates
 
+    @property
+    def drift_weight(self) -> Float[Tensor, "embedding hidden"]:
+        """The matrix through which the local context decides on the history kept: W_cr or W_d."""
+        raise TypeError(ABSTRACT)
+
     def keep_history(
         self,
         item: Float[Tensor, "*#batch embedding"],
         local_context: Float[Tensor, "*#batch embedding"],
         reset_input: Float[Tensor, "*#batch hidden"],
+        drift_weight: Float[Tensor, "embedding hidden"],
     ) -> tuple[Float[Tensor, "*#batch hidden"], Float[Tensor, "*#batch hidden"]]:
         """The two factors of the history kept, r_t and G_t^d.
 
@@ -132,8 +142,9 @@ class HCRNNCell(nn.Module):
             item: x_t.
             local_context: c_t.
             reset_input: x_t W_xr + h_{t-1} W_hr + b_r.
+            drift_weight: the matrix of :attr:`drift_weight`.
         """
-        raise TypeError("HCRNNCell is the shared step; use HCRNN1Cell, HCRNN2Cell or HCRNN3Cell.")
+        raise TypeError(ABSTRACT)
 
 
 class HCRNN1Cell(HCRNNCell):
@@ -144,9 +155,16 @@ class HCRNN1Cell(HCRNNCell):
         self.local_to_reset = nn.Linear(embedding_size, hidden_size, bias=False)  # W_cr
         nn.init.xavier_uniform_(self.local_to_reset.weight)
 
-    def keep_history(self, item: Tensor, local_context: Tensor, reset_input: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def drift_weight(self) -> Tensor:
+        """W_cr."""
+        return self.local_to_reset.weight.T
+
+    def keep_history(
+        self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        reset_gate = torch.sigmoid(reset_input + self.local_to_reset(local_context))
+        reset_gate = torch.sigmoid(reset_input + local_context @ drift_weight)
         return reset_gate, torch.ones_like(reset_gate)
 
 
@@ -163,21 +181,19 @@ class AgreementCell(HCRNNCell):
         nn.init.xavier_uniform_(self.free_agreement)
 
     @property
-    def agreement_weight(self) -> Float[Tensor, "embedding hidden"]:
+    def drift_weight(self) -> Tensor:
         """W_d, non-negative."""
         return self.free_agreement.abs().T
-
-    def agreement(self, item: Tensor, local_context: Tensor) -> Tensor:
-        """(x_t * c_t) W_d: large where item and local context agree."""
-        return (item * local_context) @ self.agreement_weight
 
 
 class HCRNN2Cell(AgreementCell):
     """Eq. 21: r_t = sigmoid(x_t W_xr + h_{t-1} W_hr + (x_t * c_t) W_d + b_r); the history kept is r_t * h_{t-1}."""
 
-    def keep_history(self, item: Tensor, local_context: Tensor, reset_input: Tensor) -> tuple[Tensor, Tensor]:
+    def keep_history(
+        self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        reset_gate = torch.sigmoid(reset_input + self.agreement(item, local_context))
+        reset_gate = torch.sigmoid(reset_input + (item * local_context) @ drift_weight)
         return reset_gate, torch.ones_like(reset_gate)
 
 
@@ -188,7 +204,9 @@ class HCRNN3Cell(AgreementCell):
         super().__init__(embedding_size, hidden_size)
         self.drift_bias = nn.Parameter(torch.zeros(hidden_size))  # b_d
 
-    def keep_history(self, item: Tensor, local_context: Tensor, reset_input: Tensor) -> tuple[Tensor, Tensor]:
+    def keep_history(
+        self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        drift_gate = torch.sigmoid(self.agreement(item, local_context) + self.drift_bias)
+        drift_gate = torch.sigmoid((item * local_context) @ drift_weight + self.drift_bias)
         return torch.sigmoid(reset_input), drift_gate

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+QUERY_CHUNK = 8  # queries scored at once: few enough to stay in cache and to skip most keys behind them
+
 
 class SingleReadout(nn.Module):
     """[h_t^h, h_t]: the temporary channel, as NARM's attention (Eq. 26).
@@ -46,18 +48,26 @@ class SingleReadout(nn.Module):
             queries: positions t, 0..T-1; a query attends to the positions up to itself.
         """
         current = at_queries(hidden, queries)
-        attention = self.temporary_attention(hidden, current, visible(queries, hidden.shape[-2]))
-        return torch.cat([attention @ hidden, current], dim=-1)
+        mask = visible(queries, hidden.shape[-2])
+        query, key = self.query(current), self.key(hidden)
+        whole = queries.shape[-1] == hidden.shape[-2]  # then a query sees no key behind itself, and none is scored
+        read = []
+        for start in range(0, queries.shape[-1], QUERY_CHUNK):
+            chunk = slice(start, start + QUERY_CHUNK)
+            keys = slice(0, chunk.stop if whole else None)
+            attention = self._attention(query[..., chunk, :], key[..., keys, :], mask[..., chunk, keys])
+            read.append(attention @ hidden[..., keys, :])
+        return torch.cat([torch.cat(read, dim=-2), current], dim=-1)
 
     def temporary_attention(
-        self,
-        hidden: Float[Tensor, "*batch time hidden"],
-        current: Float[Tensor, "*batch queries hidden"],
-        mask: Bool[Tensor, "rows queries time"],
+        self, hidden: Float[Tensor, "*batch time hidden"], queries: Int[Tensor, "rows queries"]
     ) -> Float[Tensor, "*batch queries time"]:
         """alpha^h, zero at the positions after the query."""
-        pairs = self.query(current).unsqueeze(-2) + self.key(hidden).unsqueeze(-3)  # (*batch, Q, T, H)
-        scores = torch.sigmoid(pairs) @ self.score
+        mask = visible(queries, hidden.shape[-2])
+        return self._attention(self.query(at_queries(hidden, queries)), self.key(hidden), mask)
+
+    def _attention(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
+        scores = torch.sigmoid(query.unsqueeze(-2) + key.unsqueeze(-3)) @ self.score  # (*batch, queries, keys)
         return scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
 
 
@@ -82,19 +92,16 @@ class BiChannelReadout(SingleReadout):
 
     def forward(self, hidden: Tensor, local_context: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`SingleReadout.forward`."""
-        current_context = at_queries(local_context, queries)
-        attention = self.local_attention(local_context, current_context, visible(queries, hidden.shape[-2]))
-        return torch.cat([attention @ hidden, super().forward(hidden, local_context, queries)], dim=-1)
+        local_channel = self.local_attention(local_context, queries) @ hidden
+        return torch.cat([local_channel, super().forward(hidden, local_context, queries)], dim=-1)
 
     def local_attention(
-        self,
-        local_context: Float[Tensor, "*batch time embedding"],
-        current: Float[Tensor, "*batch queries embedding"],
-        mask: Bool[Tensor, "rows queries time"],
+        self, local_context: Float[Tensor, "*batch time embedding"], queries: Int[Tensor, "rows queries"]
     ) -> Float[Tensor, "*batch queries time"]:
         """alpha^c, zero at the positions after the query."""
-        scores = self.local_query(current) @ self.local_key(local_context).mT * self.local_scale
-        return scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
+        query = self.local_query(at_queries(local_context, queries))
+        scores = query @ self.local_key(local_context).mT * self.local_scale
+        return scores.masked_fill(~visible(queries, local_context.shape[-2]), -math.inf).softmax(dim=-1)
 
 
 def visible(queries: Int[Tensor, "rows queries"], time: int) -> Bool[Tensor, "rows queries time"]:
