@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hcrnn_pyro.data.batches import Batch, Batches, Scope
+from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet, Part, Sequences
 from hcrnn_pyro.distributions import seen_items
 from hcrnn_pyro.errors import require
@@ -22,7 +22,7 @@ from hcrnn_pyro.prediction import Scorer
 
 Method = Literal["exact", "one-pass"]
 SCOPE_OF: dict[Method, Scope] = {"exact": "prefix", "one-pass": "filtering"}
-BATCH_OF: dict[Method, int] = {"exact": 256, "one-pass": 32}
+POSITIONS_OF: dict[Method, int] = {"exact": 6_400, "one-pass": 1_600}  # rows times time of a batch
 Ties = Literal["strict", "pessimistic", "mean"]
 HELD_OUT: tuple[Part, ...] = ("valid", "test")
 
@@ -56,7 +56,7 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
         items that the prefix has not shown.
     """
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
-    batches = Batches(sequences, SCOPE_OF[method], BATCH_OF[method])
+    batches = batches_by_length(sequences, SCOPE_OF[method], POSITIONS_OF[method])
     parts = [evaluate_batch(scorer, batch.to(device)) for batch in batches]
     return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
 

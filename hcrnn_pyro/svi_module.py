@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hcrnn_pyro.data.batches import Batch, Batches, Scope
+from hcrnn_pyro.data.batches import Batch, Batches, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.elbo import Objective, Totals
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.evaluation import POSITIONS_OF, evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
@@ -182,7 +182,7 @@ class SVIModule(pl.LightningModule):
         self.eval()
         metrics = summarise(evaluate(self.predictive, self.data.valid, "one-pass", self.device))
         totals = Totals()
-        for batch in Batches(self.data.valid, self.config.scope, 32):
+        for batch in batches_by_length(self.data.valid, self.config.scope, POSITIONS_OF["one-pass"]):
             totals.add(self.objective(batch.to(self.device)))
         self.train()
         return metrics | {"elbo": totals.means()["elbo"]}

@@ -76,28 +76,53 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Batches over all rows of one scope, of similar length each; iterating twice gives the same batches.
+    """Batches for training, over all rows of one scope, random but of similar length; iterating twice gives the same.
 
     Attributes:
         sequences: the part to read.
         scope: what a row is.
         batch_size: rows in a batch (the last ones may be smaller).
-        seed: order of the rows and batches; ``None`` sorts by length, for evaluation.
+        seed: the order of the rows and batches.
     """
 
     sequences: Sequences
     scope: Scope
     batch_size: int
-    seed: int | None = None
+    seed: int
 
     def __len__(self) -> int:
-        points = self.sequences.predictions if self.scope == "prefix" else int((self.sequences.lengths > 1).sum())
-        return -(-points // self.batch_size)
+        rows, _ = _points(self.sequences, self.scope)
+        return sum(-(-len(pool) // self.batch_size) for pool in _pools(len(rows), self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
         rows, lengths = _points(self.sequences, self.scope)
-        for chosen in _length_buckets(lengths, self.batch_size, self.seed):
-            yield make_batch(self.sequences, rows[chosen], lengths[chosen], self.scope)
+        random = np.random.default_rng(self.seed)
+        order = random.permutation(len(lengths))
+        for pool in _pools(len(order), self.batch_size):
+            members = order[pool]
+            members = members[np.argsort(lengths[members], kind="stable")]
+            for start in random.permutation(np.arange(0, len(members), self.batch_size)):
+                chosen = members[start : start + self.batch_size]
+                yield make_batch(self.sequences, rows[chosen], lengths[chosen], self.scope)
+
+
+def batches_by_length(sequences: Sequences, scope: Scope, positions: int) -> Iterator[Batch]:
+    """Batches for evaluation: all rows of one scope, shortest first, with little padding.
+
+    Args:
+        sequences: the part to read.
+        scope: what a row is.
+        positions: rows times time of a batch is at most this, unless a single row is longer.
+    """
+    rows, lengths = _points(sequences, scope)
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        candidates = order[start : start + max(1, positions // lengths[order[start]])]
+        padded = np.arange(1, len(candidates) + 1) * lengths[candidates]  # size of a batch that ends at a candidate
+        chosen = candidates[: max(1, np.searchsorted(padded, positions, side="right"))]
+        yield make_batch(sequences, rows[chosen], lengths[chosen], scope)
+        start += len(chosen)
 
 
 def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scope: Scope) -> Batch:
@@ -150,18 +175,7 @@ def _points(sequences: Sequences, scope: Scope) -> tuple[np.ndarray, np.ndarray]
     return rows, first[rows] + within
 
 
-def _length_buckets(lengths: np.ndarray, batch_size: int, seed: int | None) -> Iterator[np.ndarray]:
-    """Indices of the points of each batch."""
-    if seed is None:
-        order = np.argsort(lengths, kind="stable")
-        yield from (order[start : start + batch_size] for start in range(0, len(order), batch_size))
-        return
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(lengths))
-    pool = batch_size * POOL_BATCHES
-    for start in range(0, len(order), pool):
-        members = order[start : start + pool]
-        members = members[np.argsort(lengths[members], kind="stable")]
-        cuts = np.arange(0, len(members), batch_size)
-        for cut in random.permutation(cuts):
-            yield members[cut : cut + batch_size]
+def _pools(points: int, batch_size: int) -> list[range]:
+    """Stretches of the random order that are sorted by length together."""
+    size = batch_size * POOL_BATCHES
+    return [range(start, min(start + size, points)) for start in range(0, points, size)]

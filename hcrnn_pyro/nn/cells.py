@@ -110,7 +110,8 @@ class HCRNNCell(nn.Module):
         hidden_gates, attention_key = from_hidden.split([sum(self.blocks[:3]), self.blocks[3]], dim=-1)
         local_input, update_input, reset_input = (projected_gates + hidden_gates).split(self.blocks[:3], dim=-1)
 
-        scores = torch.sigmoid(scored_contexts + attention_key.unsqueeze(-2)) @ self.context_score
+        keyed = scored_contexts + attention_key.unsqueeze(-2)  # (*batch, K, H), the largest tensor of a step
+        scores = keyed.sigmoid_() @ self.context_score
         attention = scores.softmax(dim=-1)
         proposed_context = attention @ global_contexts
         local_gate = torch.sigmoid(local_input + self.local_to_local(local_context))

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-QUERY_CHUNK = 8  # queries scored at once: few enough to stay in cache and to skip most keys behind them
+from hcrnn_pyro.nn.attention import at_positions, attend
 
 
 class SingleReadout(nn.Module):
@@ -38,37 +38,25 @@ class SingleReadout(nn.Module):
         self,
         hidden: Float[Tensor, "*batch time hidden"],
         local_context: Float[Tensor, "*batch time embedding"],
-        queries: Int[Tensor, "rows queries"],
+        positions: Int[Tensor, "rows queries"],
     ) -> Float[Tensor, "*batch queries output"]:
-        """Read out after each query.
+        """Read out after each position asked about; it attends to the positions up to itself.
 
         Args:
             hidden: h_1..h_T.
             local_context: c_1..c_T.
-            queries: positions t, 0..T-1; a query attends to the positions up to itself.
+            positions: 0..T-1; either all of them in order, or any.
         """
-        current = at_queries(hidden, queries)
-        mask = visible(queries, hidden.shape[-2])
-        query, key = self.query(current), self.key(hidden)
-        whole = queries.shape[-1] == hidden.shape[-2]  # then a query sees no key behind itself, and none is scored
-        read = []
-        for start in range(0, queries.shape[-1], QUERY_CHUNK):
-            chunk = slice(start, start + QUERY_CHUNK)
-            keys = slice(0, chunk.stop if whole else None)
-            attention = self._attention(query[..., chunk, :], key[..., keys, :], mask[..., chunk, keys])
-            read.append(attention @ hidden[..., keys, :])
-        return torch.cat([torch.cat(read, dim=-2), current], dim=-1)
+        current = at_positions(hidden, positions)
+        channel = attend(self.temporary_score, self.query(current), self.key(hidden), hidden, positions)
+        return torch.cat([channel, current], dim=-1)
 
-    def temporary_attention(
-        self, hidden: Float[Tensor, "*batch time hidden"], queries: Int[Tensor, "rows queries"]
+    def temporary_score(
+        self, query: Float[Tensor, "*batch queries hidden"], key: Float[Tensor, "*batch time hidden"]
     ) -> Float[Tensor, "*batch queries time"]:
-        """alpha^h, zero at the positions after the query."""
-        mask = visible(queries, hidden.shape[-2])
-        return self._attention(self.query(at_queries(hidden, queries)), self.key(hidden), mask)
-
-    def _attention(self, query: Tensor, key: Tensor, mask: Tensor) -> Tensor:
-        scores = torch.sigmoid(query.unsqueeze(-2) + key.unsqueeze(-3)) @ self.score  # (*batch, queries, keys)
-        return scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
+        """The scores under alpha^h, of h_t W_ha1 and h_j W_ha2."""
+        pairs = query.unsqueeze(-2) + key.unsqueeze(-3)  # (*batch, Q, T, H)
+        return pairs.sigmoid_() @ self.score
 
 
 class BiChannelReadout(SingleReadout):
@@ -90,30 +78,14 @@ class BiChannelReadout(SingleReadout):
         nn.init.xavier_uniform_(self.local_query.weight)
         nn.init.xavier_uniform_(self.local_key.weight)
 
-    def forward(self, hidden: Tensor, local_context: Tensor, queries: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> Tensor:
         """See :meth:`SingleReadout.forward`."""
-        local_channel = self.local_attention(local_context, queries) @ hidden
-        return torch.cat([local_channel, super().forward(hidden, local_context, queries)], dim=-1)
+        query, key = self.local_query(at_positions(local_context, positions)), self.local_key(local_context)
+        channel = attend(self.local_score, query, key, hidden, positions)
+        return torch.cat([channel, super().forward(hidden, local_context, positions)], dim=-1)
 
-    def local_attention(
-        self, local_context: Float[Tensor, "*batch time embedding"], queries: Int[Tensor, "rows queries"]
+    def local_score(
+        self, query: Float[Tensor, "*batch queries embedding"], key: Float[Tensor, "*batch time embedding"]
     ) -> Float[Tensor, "*batch queries time"]:
-        """alpha^c, zero at the positions after the query."""
-        query = self.local_query(at_queries(local_context, queries))
-        scores = query @ self.local_key(local_context).mT * self.local_scale
-        return scores.masked_fill(~visible(queries, local_context.shape[-2]), -math.inf).softmax(dim=-1)
-
-
-def visible(queries: Int[Tensor, "rows queries"], time: int) -> Bool[Tensor, "rows queries time"]:
-    """Which positions a query may read: those up to itself."""
-    return torch.arange(time, device=queries.device) <= queries.unsqueeze(-1)
-
-
-def at_queries(
-    states: Float[Tensor, "*batch time size"], queries: Int[Tensor, "rows queries"]
-) -> Float[Tensor, "*batch queries size"]:
-    """The states at the query positions."""
-    if queries.shape[-1] == states.shape[-2]:  # every position is a query, in order
-        return states
-    index = queries.unsqueeze(-1).expand(*states.shape[:-2], queries.shape[-1], states.shape[-1])
-    return states.gather(-2, index)
+        """The scores under alpha^c, of c_t W_ca1 and c_j W_ca2."""
+        return query @ key.mT * self.local_scale

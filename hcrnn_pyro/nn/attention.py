@@ -1,0 +1,75 @@
+"""Causal attention, a few queries at a time, so that no (time x time) tensor is needed.
+
+Axes: ``*batch`` rows, T time (the keys), Q queries, D size of a value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Queries (*batch, Q, .) and keys (*batch, T, .) -> scores (*batch, Q, T)."""
+
+CHUNK = 8  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
+LONG = 200  # from so many keys on, training recomputes the scores instead of keeping them: memory stays linear in T
+
+
+def attend(
+    score: Score,
+    query: Float[Tensor, "*batch queries query_size"],
+    key: Float[Tensor, "*batch time key_size"],
+    value: Float[Tensor, "*batch time value_size"],
+    positions: Int[Tensor, "rows queries"],
+) -> Float[Tensor, "*batch queries value_size"]:
+    """sum_j alpha_tj value_j with alpha_t = softmax_{j<=t}(score), for every query t.
+
+    Args:
+        score: how queries and keys are compared.
+        query: one for each position asked about.
+        key: one for each time.
+        value: one for each time.
+        positions: t of each query, 0..T-1; either all of them in order, or any.
+    """
+    time = value.shape[-2]
+    in_order = positions.shape[-1] == time  # then no query of a chunk sees a key behind the chunk
+    parts = []
+    for start in range(0, positions.shape[-1], CHUNK):
+        stop = start + CHUNK
+        keys = slice(0, stop if in_order else time)
+        chunk = (query[..., start:stop, :], key[..., keys, :], value[..., keys, :], positions[:, start:stop])
+        if time > LONG and torch.is_grad_enabled():
+            parts.append(checkpoint(_attend, score, *chunk, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_attend(score, *chunk))
+    return torch.cat(parts, dim=-2)
+
+
+def attention_weights(
+    score: Score,
+    query: Float[Tensor, "*batch queries query_size"],
+    key: Float[Tensor, "*batch time key_size"],
+    positions: Int[Tensor, "rows queries"],
+) -> Float[Tensor, "*batch queries time"]:
+    """alpha_t for every query, zero at the times after it."""
+    unseen = torch.arange(key.shape[-2], device=positions.device) > positions.unsqueeze(-1)
+    return score(query, key).masked_fill(unseen, -math.inf).softmax(dim=-1)
+
+
+def _attend(score: Score, query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
+    return attention_weights(score, query, key, positions) @ value
+
+
+def at_positions(
+    states: Float[Tensor, "*batch time size"], positions: Int[Tensor, "rows queries"]
+) -> Float[Tensor, "*batch queries size"]:
+    """The states at the positions asked about."""
+    if positions.shape[-1] == states.shape[-2]:  # all of them, in order
+        return states
+    index = positions.unsqueeze(-1).expand(*states.shape[:-2], positions.shape[-1], states.shape[-1])
+    return states.gather(-2, index)
