@@ -112,7 +112,8 @@ class SVIModule(pl.LightningModule):
         self.history_file = history_file
         self.history: list[dict[str, float]] = []
         self.totals = Totals()
-        self.diverged_above = 10 * float(np.log(data.catalogue_size))  # uniform guessing costs log V a prediction
+        # Uniform guessing costs log V a prediction. The KL term has no such scale: it may start large and fall.
+        self.diverged_above = 10 * float(np.log(data.catalogue_size))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over the parameters of model and guide together."""
@@ -153,7 +154,7 @@ class SVIModule(pl.LightningModule):
             warnings.filterwarnings("ignore", "Encountered NaN")  # told better below
             terms = self.objective(batch, self.kl_weight(batch_index))
         loss: Tensor = terms.loss / terms.predictions
-        if not loss.detach().abs() < self.diverged_above:  # true for NaN as well
+        if not (loss.isfinite() and terms.nll / terms.predictions < self.diverged_above):
             raise Diverged(self._divergence(float(loss.detach()), batch, batch_index))
         self.totals.add(terms)
         return loss
