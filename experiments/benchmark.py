@@ -60,6 +60,8 @@ class BenchmarkConfig:
 def main(argv: list[str] | None = None) -> None:
     """Parse, build, measure, report."""
     config = parse(BenchmarkConfig, COMMAND, argv)
+    folder = (config.json or Path()).parent
+    require(folder.is_dir(), f"--json: the folder {folder} does not exist.")
     torch.set_num_threads(config.threads)
     data = load_data(config.data)
     system = f"{config.pair.model}, H = {config.hcrnn.hidden}, K = {config.hcrnn.contexts}"

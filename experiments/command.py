@@ -12,7 +12,16 @@ from hcrnn_pyro.errors import UserError
 
 WRONG_INPUT = 2
 INTERRUPTED = 130
-DISK_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOTDIR}
+DISK_ERRORS = {
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+}
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
@@ -34,7 +43,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        _leave(f"Could not write {error.filename or 'a file'}: {error.strerror}. Choose another --out.", WRONG_INPUT)
+        _leave(f"{error.filename or 'A file'}: {error.strerror}. Check the flags that name files.", WRONG_INPUT)
     sys.exit(0)
 
 

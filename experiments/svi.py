@@ -8,7 +8,6 @@ python -m experiments.svi --resume --out runs/ml             go on where a kille
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -29,14 +28,14 @@ from hcrnn_pyro.evaluation import EvaluationConfig, evaluate, evaluate_parts, su
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import pair_summary, result_table
 from hcrnn_pyro.runs import (
-    CHECKPOINTS,
+    CHECKPOINT,
     METRICS,
     PairConfig,
     build_pair,
+    check_data,
     load_run,
     read_config,
     save_results,
-    save_weights,
     start_run,
 )
 from hcrnn_pyro.training import Interrupted, TrainingConfig, fit
@@ -75,8 +74,11 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = config.out or _default_folder(config)
     if not config.resume:
-        start_run(folder, to_dict(config), data.items)
-    elif (folder / METRICS).is_file():
+        start_run(folder, to_dict(config), data)
+    else:
+        check_data(folder, data)
+    if (folder / METRICS).is_file():
+        (folder / CHECKPOINT).unlink(missing_ok=True)
         print(f"\nThe run in {folder} is finished.\n")
         print(result_table(load_run(folder).metrics, data, config.pair.model))
         return
@@ -85,10 +87,11 @@ def main(argv: list[str] | None = None) -> None:
     model, guide = build_pair(config.pair, asdict(config.hcrnn), data.catalogue_size)
     print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {config.hcrnn.likelihood}, on {device}\n")
     _train(model, guide, data, config, folder)
+    pyro.set_rng_seed(config.training.seed)  # draws of theta are the same in a run that was resumed after training
     metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config.evaluation)
-    print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
     save_results(folder, metrics, ranks)
-    shutil.rmtree(folder / CHECKPOINTS)
+    (folder / CHECKPOINT).unlink()
+    print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
 
 
 def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, folder: Path) -> None:
@@ -97,7 +100,6 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    save_weights(folder, model, guide)
     best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
     if result.interrupted:
         print(

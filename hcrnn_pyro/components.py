@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -68,20 +69,33 @@ def find(kind: Kind, name: str) -> Callable[..., Any]:
     return factory
 
 
+def with_whole_path(name: str) -> str:
+    """The same name, with the whole path where it names a user's file."""
+    location, _, attribute = name.rpartition(":")
+    file = _file(location)
+    return f"{file.resolve()}:{attribute}" if location and file.is_file() else name
+
+
+def _file(location: str) -> Path:
+    return Path(location if location.endswith(".py") else f"{location}.py")
+
+
 def _load(kind: Kind, location: str) -> ModuleType:
-    path = Path(location if location.endswith(".py") else f"{location}.py")
-    if not path.is_file():
-        return _import(kind, location, path)
-    spec = importlib.util.spec_from_file_location(f"user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} could not be read as a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles look their module up by name
-    spec.loader.exec_module(module)
-    return module
-
-
-def _import(kind: Kind, location: str, path: Path) -> ModuleType:
+    file = _file(location)
+    if file.is_file():
+        return _execute(file.resolve(), file.stat().st_mtime_ns)
     if "/" not in location and importlib.util.find_spec(location.split(".")[0]) is not None:
         return importlib.import_module(location)
-    raise UserError(f"--{kind} {location}:... names neither the file {path} nor an installed module.")
+    raise UserError(f"--{kind} {location}:... names neither the file {file} nor an installed module.")
+
+
+@cache
+def _execute(file: Path, _changed: int) -> ModuleType:
+    """A user's file as a module, run once for each of its versions."""
+    spec = importlib.util.spec_from_file_location(f"user_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} could not be read as a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    spec.loader.exec_module(module)
+    return module

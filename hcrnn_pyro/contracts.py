@@ -20,8 +20,8 @@ MakePrior = Callable[[int], Prior]
 """K -> prior. A prior with parameters is a ``torch.nn.Module``; the model takes it in."""
 
 Guide = Callable[[Batch], Any]
-"""Issues the same latent sites inside a plate ``sequences`` of its own; may read all of ``batch.inputs``, but in the
-filtering scope, at step t, x_1..x_t alone."""
+"""A ``torch.nn.Module`` that issues the same latent sites inside a plate ``sequences`` of its own. It may read all of
+``batch.inputs``, but in the filtering scope, at step t, x_1..x_t alone."""
 
 
 @runtime_checkable

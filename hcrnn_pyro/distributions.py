@@ -111,8 +111,8 @@ def seen_items(
         (N, V + 1); column 0 (padding) is False or True and means nothing.
     """
     time = inputs.shape[1]
-    positions = torch.arange(time, device=inputs.device).expand_as(inputs)
-    first = inputs.new_full((len(inputs), items + 1), time)
+    positions = torch.arange(time, device=inputs.device, dtype=torch.int32).expand_as(inputs)
+    first = inputs.new_full((len(inputs), items + 1), time, dtype=torch.int32)
     first = first.scatter_reduce(1, inputs, positions, reduce="amin")  # (B, V + 1) first position of each item
     rows = scored.nonzero()[:, 0]
     return first[rows] <= queries[scored].unsqueeze(-1)

@@ -23,6 +23,7 @@ from hcrnn_pyro.prediction import Scorer
 Method = Literal["exact", "one-pass"]
 SCOPE_OF: dict[Method, Scope] = {"exact": "prefix", "one-pass": "filtering"}
 POSITIONS_OF: dict[Method, int] = {"exact": 6_400, "one-pass": 1_600}  # rows times time of a batch
+SCORES = 2**25  # most scores (predictions times items) of a batch
 Ties = Literal["strict", "pessimistic", "mean"]
 HELD_OUT: tuple[Part, ...] = ("valid", "test")
 
@@ -56,7 +57,8 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
         items that the prefix has not shown.
     """
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
-    batches = batches_by_length(sequences, SCOPE_OF[method], POSITIONS_OF[method])
+    positions = min(POSITIONS_OF[method], max(1, SCORES // int(sequences.items.max())))
+    batches = batches_by_length(sequences, SCOPE_OF[method], positions)
     parts = [evaluate_batch(scorer, batch.to(device)) for batch in batches]
     return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
 
@@ -113,7 +115,9 @@ def _with_names(table: pd.DataFrame, data: DataSet, part: Part) -> pd.DataFrame:
     return table.assign(**named)
 
 
-def summarise(ranks: pd.DataFrame, filter_seen: bool = False, ties: Ties = "strict") -> dict[str, float]:
+def summarise(
+    ranks: pd.DataFrame, filter_seen: bool = False, ties: Ties = "strict", cutoffs: tuple[int, ...] = CUTOFFS
+) -> dict[str, float]:
     """Metrics in percent over all predictions and their number; unfiltered also ``nll``, in nats per prediction.
 
     Args:
@@ -121,9 +125,10 @@ def summarise(ranks: pd.DataFrame, filter_seen: bool = False, ties: Ties = "stri
         filter_seen: rank among the items that the prefix has not shown.
         ties: ``strict`` counts items scored higher (the paper), ``pessimistic`` those scored at least as high, ``mean``
             is halfway.
+        cutoffs: the k of ``recall@k`` and ``mrr@k``.
     """
     prefix = "filtered_rank" if filter_seen else "rank"
     strict, pessimistic = ranks[prefix].to_numpy(), ranks[f"{prefix}_pessimistic"].to_numpy()
     chosen = {"strict": strict, "pessimistic": pessimistic, "mean": (strict + pessimistic) / 2}[ties]
     likelihood = {} if filter_seen else {"nll": float(-np.mean(ranks["log_prob"]))}
-    return ranking_metrics(chosen, CUTOFFS) | likelihood | {"predictions": len(ranks)}
+    return ranking_metrics(chosen, cutoffs) | likelihood | {"predictions": len(ranks)}

@@ -8,7 +8,6 @@ nothing.
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from pyro.distributions import constraints
@@ -29,7 +28,7 @@ def announce_parameters(name: str, module: nn.Module) -> None:
 
 
 def _announce(name: str, parameter: Tensor) -> None:
-    if not hasattr(parameter, "unconstrained"):
-        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # read by pyro.infer.SVI
-    message: Any = effectful(type="param")(lambda *_args, **_kwargs: parameter)
-    message(name, parameter, constraint=constraints.real, name=name)
+    alias: Any = parameter.detach()  # carries what pyro.infer.SVI asks for, so that the parameter stays as it is
+    alias.unconstrained = lambda: parameter
+    message: Any = effectful(type="param")(lambda *_args, **_kwargs: alias)
+    message(name, alias, constraint=constraints.real, name=name)

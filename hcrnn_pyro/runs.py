@@ -1,13 +1,13 @@
 """The run folder: everything a training run leaves behind, in formats that load without unpickling anything.
 
 ========================= ==================================================================================
-config.json               what was asked for, and the sizes it came to
+config.json               what was asked for, and a fingerprint of the data
 model.safetensors         weights of model and guide (prefixes ``model.`` and ``guide.``)
 metrics.json              metrics in percent: ``valid``, ``test``, ``test_filter_seen``, ...
 ranks.parquet             one row per prediction of the valid and test part
 history.csv               one row per epoch
 items.parquet             the item vocabulary; row i is item index i + 1
-checkpoints/              Lightning's, for ``--resume``; removed when the run is finished
+checkpoint.ckpt           Lightning's, for ``--resume``; removed when the run is finished
 ========================= ==================================================================================
 """
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hcrnn_pyro.components import find
+from hcrnn_pyro.components import find, with_whole_path
+from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.files import whole_file, write_json
 from hcrnn_pyro.prediction import PosteriorPredictive
@@ -35,7 +35,7 @@ CONFIG, WEIGHTS, METRICS, RANKS, ITEMS = (
     "ranks.parquet",
     "items.parquet",
 )
-CHECKPOINTS = "checkpoints"
+HISTORY, CHECKPOINT = "history.csv", "checkpoint.ckpt"
 RUN_FORMAT = 1
 
 
@@ -49,6 +49,10 @@ class PairConfig:
     """Prior on the context proportions: a name, or my_file:my_prior."""
     guide: str = "bag-of-items"
     """Amortized guide: a name, or my_file:my_guide."""
+
+    def __post_init__(self) -> None:
+        for kind in ("model", "prior", "guide"):  # a run must load from any folder
+            object.__setattr__(self, kind, with_whole_path(getattr(self, kind)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[
     return model, guide
 
 
-def start_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None:
+def start_run(folder: Path, config: dict[str, Any], data: DataSet) -> None:
     """Open a run folder: the config and the vocabulary.
 
     Raises:
@@ -106,9 +110,19 @@ def start_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None
             raise UserError(f"{folder} holds another run. Continue it with --resume, or choose another --out.")
         raise UserError(f"{folder} is not an empty folder. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG, {"format": RUN_FORMAT, "data_sha1": data.fingerprint, **config})
     with whole_file(folder / ITEMS) as temporary:
-        items.to_parquet(temporary, index=False)
-    write_json(folder / CONFIG, {"format": RUN_FORMAT, **config})
+        data.items.to_parquet(temporary, index=False)
+
+
+def check_data(folder: Path, data: DataSet) -> None:
+    """Refuse to go on with other data than a run was started on.
+
+    Raises:
+        UserError: when they differ.
+    """
+    same = read_config(folder)["data_sha1"] == data.fingerprint
+    require(same, f"The data of {data.name} have changed since the run in {folder} was started; start a new one.")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -131,8 +145,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def save_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
     """Write the weights of a pair."""
+    named = (("model", model), ("guide", guide))
+    # Copies, as a guide that holds the model shares its tensors, and safetensors wants every tensor by itself.
+    weights = {
+        f"{prefix}.{name}": tensor.detach().to("cpu", copy=True).contiguous()
+        for prefix, part in named
+        for name, tensor in part.state_dict().items()
+    }
     with whole_file(folder / WEIGHTS) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in _weights(model, guide).items()}, temporary)
+        save_file(weights, temporary)
+
+
+def load_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
+    """Read the weights of a pair into it, and put it into evaluation mode."""
+    weights = load_file(folder / WEIGHTS)
+    for prefix, part in (("model.", model), ("guide.", guide)):
+        part.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
+        part.eval()
 
 
 def save_results(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFrame) -> None:
@@ -154,14 +183,6 @@ def load_run(folder: str | Path) -> Run:
         raise UserError(f"{folder} holds no trained model yet: {WEIGHTS} is missing. Finish it with --resume.")
     items = pd.read_parquet(folder / ITEMS)
     model, guide = build_pair(PairConfig(**config["pair"]), config["hcrnn"], len(items))
-    weights = load_file(folder / WEIGHTS)
-    for prefix, part in (("model.", model), ("guide.", guide)):
-        part.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
-        part.eval()
+    load_weights(folder, model, guide)
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else {}
     return Run(folder, config, model, guide, items, metrics)
-
-
-def _weights(model: nn.Module, guide: nn.Module) -> dict[str, torch.Tensor]:
-    named = (("model", model), ("guide", guide))
-    return {f"{prefix}.{name}": tensor for prefix, part in named for name, tensor in part.state_dict().items()}

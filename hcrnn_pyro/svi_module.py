@@ -21,15 +21,15 @@ from tqdm import tqdm
 
 from hcrnn_pyro.data.batches import Batch, Batches, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
-from hcrnn_pyro.elbo import Objective, Totals
+from hcrnn_pyro.elbo import Objective, Terms, Totals
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.evaluation import POSITIONS_OF, evaluate, summarise
+from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
 
 Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
-LOWER_IS_BETTER = {"nll"}
+VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class TrainingConfig:
             ("--patience", self.patience),
         ):
             require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
-        require(self.lr > 0, f"--lr is above 0; got {self.lr}.")
-        require(self.kl_weight >= 0, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}.")
+        require(0 < self.lr < np.inf, f"--lr is above 0 and finite; got {self.lr}.")
+        require(0 <= self.kl_weight < np.inf, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}.")
         require(self.kl_anneal >= 0, f"--kl-anneal is a number of epochs, at least 0; got {self.kl_anneal}.")
         require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
 
@@ -150,19 +150,27 @@ class SVIModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of a batch, per prediction."""
         checked = self.current_epoch == 0 and batch_index < 2  # shapes and supports do not change after that
-        with pyro.validation_enabled(checked), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Encountered NaN")  # told better below
-            terms = self.objective(batch, self.kl_weight(batch_index))
+        terms = self._terms(batch, batch_index, checked)
         loss: Tensor = terms.loss / terms.predictions
         if not (loss.isfinite() and terms.nll / terms.predictions < self.diverged_above):
-            raise Diverged(self._divergence(float(loss.detach()), batch, batch_index))
+            raise Diverged(self._divergence(f"{float(terms.nll / terms.predictions):.4g}", batch, batch_index))
         self.totals.add(terms)
         return loss
 
-    def _divergence(self, loss: float, batch: Batch, batch_index: int) -> str:
+    def _terms(self, batch: Batch, batch_index: int, checked: bool) -> Terms:
+        with pyro.validation_enabled(checked), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Encountered NaN")  # told better by the caller
+            try:
+                return self.objective(batch, self.kl_weight(batch_index))
+            except ValueError as error:  # Pyro's own check of a distribution's parameters
+                if "nan" not in str(error):
+                    raise
+                raise Diverged(self._divergence("nan", batch, batch_index)) from error
+
+    def _divergence(self, nll: str, batch: Batch, batch_index: int) -> str:
         names = ", ".join(str(name) for name in self.data.train.ids[batch.rows.cpu().numpy()[:5]])
         return (
-            f"Training diverged: the loss of batch {batch_index} of epoch {self.current_epoch} is {loss:.4g} nats per "
+            f"Training diverged: the nll of batch {batch_index} of epoch {self.current_epoch} is {nll} nats per "
             f"prediction (sequences {names}, ...). Try a lower --lr than {self.config.lr}."
         )
 
@@ -182,11 +190,21 @@ class SVIModule(pl.LightningModule):
         """Ranking metrics and nll by the one-pass evaluation, and the unweighted ELBO per prediction."""
         self.eval()
         metrics = summarise(evaluate(self.predictive, self.data.valid, "one-pass", self.device))
+        self._require_finite("nll", metrics["nll"])
         totals = Totals()
-        for batch in batches_by_length(self.data.valid, self.config.scope, POSITIONS_OF["one-pass"]):
+        for batch in batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS):
             totals.add(self.objective(batch.to(self.device)))
+        metrics["elbo"] = totals.means()["elbo"]
+        self._require_finite("elbo", metrics["elbo"])
         self.train()
-        return metrics | {"elbo": totals.means()["elbo"]}
+        return metrics
+
+    def _require_finite(self, name: str, value: float) -> None:
+        if not np.isfinite(value):
+            raise Diverged(
+                f"Training diverged: after epoch {self.current_epoch} the valid {name} is {value:.4g}. "
+                f"Try a lower --lr than {self.config.lr}."
+            )
 
     def write_history(self) -> None:
         """Write the history so far."""

@@ -13,17 +13,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import lightning.pytorch as pl
 import pandas as pd
-import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
-from hcrnn_pyro.runs import CHECKPOINTS
+from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights
 from hcrnn_pyro.svi_module import SVIModule, TrainingConfig
 
 LOWER_IS_BETTER = {"nll"}
@@ -65,8 +65,8 @@ def fit(
         guide: its guide.
         data: training and validation parts; the test part is not read.
         config: how to train.
-        folder: where ``history.csv`` and ``checkpoints/`` go; ``None`` keeps them in a temporary folder.
-        resume: continue from the last checkpoint in ``folder``, if there is one.
+        folder: where history, weights and checkpoint go; ``None`` keeps them in a temporary folder.
+        resume: continue from the checkpoint in ``folder``, if there is one.
 
     Raises:
         Diverged: when the loss is NaN, infinite or far above uniform guessing.
@@ -76,37 +76,23 @@ def fit(
         with tempfile.TemporaryDirectory() as temporary:
             return fit(model, guide, data, config, Path(temporary), resume)
     folder.mkdir(parents=True, exist_ok=True)
-    module = SVIModule(model, guide, data, config, folder / "history.csv")
-    last = folder / CHECKPOINTS / "last.ckpt"
-    stopping, best = _best_epoch(config, last.parent)
-    # The last checkpoint is written after the best one, so that it knows of it.
-    trainer = _trainer(config, folder, [RunProgress(), stopping, best, _keep(last.parent, "last")])
+    metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
+    mode = "min" if lower_is_better else "max"
+    stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
+    kept = KeepBestAndLast(model, guide, folder, metric, lower_is_better)
+    module = SVIModule(model, guide, data, config, folder / HISTORY)
+    trainer = _trainer(config, folder, [RunProgress(), stopping, kept])
+    last = folder / CHECKPOINT
     interrupted = False
     try:
         with _interruptible(), _expected_warnings():
             trainer.fit(module, ckpt_path=last if resume and last.is_file() else None, weights_only=True)
     except Interrupted:
         interrupted = True
-    if best.best_model_score is None:
+    if kept.best_value is None:
         raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")
-    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
-    module.eval()
-    return FitResult(pd.DataFrame(module.history), int(checkpoint["epoch"]), float(best.best_model_score), interrupted)
-
-
-def _best_epoch(config: TrainingConfig, checkpoints: Path) -> tuple[EarlyStopping, ModelCheckpoint]:
-    """Early stopping, and the weights of the best epoch, both by the monitored validation metric."""
-    mode = "min" if config.monitor in LOWER_IS_BETTER else "max"
-    metric = f"valid_{config.monitor}"
-    stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
-    return stopping, _keep(checkpoints, "best", monitor=metric, mode=mode)
-
-
-def _keep(checkpoints: Path, name: str, **which: Any) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        checkpoints, filename=name, save_on_train_epoch_end=True, enable_version_counter=False, **which
-    )
+    load_weights(folder, model, guide)
+    return FitResult(pd.DataFrame(module.history), kept.best_epoch, kept.best_value, interrupted)
 
 
 def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -135,12 +121,10 @@ def _tensorboard(folder: Path) -> pl.loggers.TensorBoardLogger | Literal[False]:
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Two warnings of Lightning that tell the user nothing."""
+    """A warning of Lightning that tells the user nothing."""
     with warnings.catch_warnings():
         # Lightning 2.6 asks torch >= 2.9 about its pytrees in an old way, once an epoch; nothing of ours is involved.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
-        # That is what resuming means.
-        warnings.filterwarnings("ignore", r"Checkpoint directory .* exists and is not empty", UserWarning)
         yield
 
 

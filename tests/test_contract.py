@@ -1,6 +1,8 @@
 """What every model, guide and prior owes the others; a new registry entry is tested by being listed."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pyro
@@ -148,6 +150,14 @@ def test_pyro_svi_trains_every_parameter_of_the_pair(pair, scope):
     svi = SVI(model.eval(), guide.eval(), pyro.optim.Adam({"lr": 0.03}), Trace_ELBO())
     svi.step(batch)
     assert all(not torch.equal(p, before[name]) for name, p in parameters.items())
+
+
+def test_a_pair_can_be_copied_and_pickled_after_a_run(pair):
+    model, guide = pair
+    guide(batch_of("sequence"))
+    model(batch_of("sequence"))
+    for part in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
+        assert part[1].embed.__self__ is part[0], "the copied guide reads the copied model's embeddings"
 
 
 def test_a_second_pair_in_the_process_is_trained_by_itself(pair):

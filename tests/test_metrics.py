@@ -33,6 +33,13 @@ def test_excluded_items_do_not_count_and_an_excluded_target_comes_last():
     assert ranks.pessimistic.tolist() == [2, 5, 5]
 
 
+def test_scores_that_are_no_numbers_rank_last():
+    scores = torch.tensor([[0.0, torch.nan, torch.nan, torch.nan], [0.0, torch.nan, 1.0, 2.0]])
+    ranks = rank_targets(scores, torch.tensor([2, 2]))
+    assert ranks.strict.tolist() == [4, 3]
+    assert ranks.pessimistic.tolist() == [3, 3]
+
+
 def test_recall_and_mrr_by_hand():
     metrics = ranking_metrics(np.array([1, 3, 4, 20, 21]), cutoffs=(3, 20))
     assert metrics["recall@3"] == pytest.approx(100 * 2 / 5)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,16 @@ from hcrnn_pyro.data.synthetic import SyntheticProcess
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, evaluate_parts
 from hcrnn_pyro.prediction import PosteriorPredictive
-from hcrnn_pyro.runs import PairConfig, build_pair, load_run, save_results, save_weights, start_run
+from hcrnn_pyro.runs import (
+    PairConfig,
+    build_pair,
+    check_data,
+    load_run,
+    load_weights,
+    save_results,
+    save_weights,
+    start_run,
+)
 
 SETTINGS = {"hidden": 6, "contexts": 4, "dropout_in": 0.1, "dropout_out": 0.2, "likelihood": "without-replacement"}
 CONFIG = {"pair": {"model": "hcrnn3-bi", "prior": "logistic-normal", "guide": "bag-of-items"}, "hcrnn": SETTINGS}
@@ -27,7 +37,7 @@ def data():
 @pytest.fixture
 def finished(data, tmp_path):
     folder = tmp_path / "run"
-    start_run(folder, CONFIG, data.items)
+    start_run(folder, CONFIG, data)
     model, guide = build_pair(PairConfig(), SETTINGS, data.catalogue_size)
     save_weights(folder, model, guide)
     predictive = PosteriorPredictive(model.eval(), guide.eval())
@@ -64,12 +74,12 @@ def test_a_folder_in_use_is_left_alone(finished, data, tmp_path):
     folder, *_ = finished
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(UserError, match="holds another run"):
-        start_run(folder, CONFIG, data.items)
+        start_run(folder, CONFIG, data)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="not an empty folder"):
-        start_run(tmp_path / "other", CONFIG, data.items)
+        start_run(tmp_path / "other", CONFIG, data)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +96,41 @@ def test_what_is_no_finished_run_is_told(tmp_path, content, sentence):
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=sentence):
         load_run(tmp_path)
+
+
+def test_a_guide_that_holds_the_model_is_saved_and_loaded(tmp_path, data):
+    model, _ = build_pair(PairConfig(), SETTINGS, data.catalogue_size)
+
+    class Holding(torch.nn.Module):
+        def __init__(self, held):
+            super().__init__()
+            self.held = held
+            self.own = torch.nn.Parameter(torch.randn(3))
+
+    guide = Holding(model)
+    save_weights(tmp_path, model, guide)
+    before = {name: tensor.clone() for name, tensor in guide.state_dict().items()}
+    for parameter in guide.parameters():
+        parameter.data.zero_()
+    load_weights(tmp_path, model, guide)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in guide.state_dict().items())
+
+
+def test_other_data_are_noticed(finished, data):
+    folder, *_ = finished
+    check_data(folder, data)
+    check_data(folder, SyntheticProcess(users=10, items=40).draw())
+    with pytest.raises(UserError, match="have changed"):
+        check_data(folder, SyntheticProcess(users=10, items=40).draw(seed=1))
+    with pytest.raises(UserError, match="have changed"):
+        check_data(folder, replace(data, items=data.items.assign(item_id=data.items["item_id"][::-1].to_numpy())))
+
+
+def test_a_users_file_is_remembered_by_its_whole_path(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from models import LogisticNormal\n")
+    monkeypatch.chdir(tmp_path)
+    assert PairConfig(prior="mine:LogisticNormal").prior == f"{tmp_path / 'mine.py'}:LogisticNormal"
+    assert PairConfig(prior="models.priors:LogisticNormal").prior == "models.priors:LogisticNormal"
 
 
 def test_a_part_that_is_no_module_is_refused(tmp_path, monkeypatch):

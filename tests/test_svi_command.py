@@ -161,7 +161,7 @@ def test_exit_statuses(capsys):
     assert ends(KeyboardInterrupt()) == (130, "Stopped.\n")
     assert ends(OSError(28, "No space left on device", "out/x")) == (
         2,
-        "Could not write out/x: No space left on device. Choose another --out.\n",
+        "out/x: No space left on device. Check the flags that name files.\n",
     )
     with pytest.raises(ZeroDivisionError):  # a defect keeps its traceback
         run_command(lambda: print(1 // 0))

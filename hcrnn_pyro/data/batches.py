@@ -144,7 +144,8 @@ def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scop
         scored = np.ones_like(targets, dtype=bool)
     else:
         targets = np.where(valid, sequences.items[np.minimum(events + 1, last)], 0)
-        scored = valid & (steps + 1 >= _first_targets(sequences)[rows][:, None])
+        first = 1 if sequences.first_target is None else sequences.first_target[rows][:, None]
+        scored = valid & (steps + 1 >= first)
     return Batch(
         inputs=torch.from_numpy(inputs).long(),
         lengths=torch.from_numpy(lengths).long(),
@@ -155,20 +156,13 @@ def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scop
     )
 
 
-def _first_targets(sequences: Sequences) -> np.ndarray:
-    """(S,) index of the first event of each sequence that is a prediction's target."""
-    if sequences.first_target is not None:
-        return sequences.first_target
-    return np.ones(len(sequences), dtype=np.int64)
-
-
 def _points(sequences: Sequences, scope: Scope) -> tuple[np.ndarray, np.ndarray]:
     """Sequence index and number of inputs of every row of a scope; O(events) numbers, no prefix is copied."""
     inputs = sequences.lengths - 1
     if scope != "prefix":
         rows = np.flatnonzero(inputs > 0)
         return rows, inputs[rows]
-    first = _first_targets(sequences)
+    first = np.ones(len(sequences), np.int64) if sequences.first_target is None else sequences.first_target
     counts = np.maximum(inputs - first + 1, 0)
     rows = np.repeat(np.arange(len(sequences)), counts)
     within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)

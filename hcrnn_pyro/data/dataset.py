@@ -5,6 +5,7 @@ Axes: N events of a part, S sequences of a part, V items.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,6 +139,15 @@ class DataSet:
     def part(self, name: Part) -> Sequences:
         """One part by its name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-1 of the vocabulary and of every part's events; equal for equal data."""
+        digest = hashlib.sha1("\0".join(self.items["item_id"]).encode())
+        for part in (self.train, self.valid, self.test):
+            digest.update(np.ascontiguousarray(part.offsets).tobytes())
+            digest.update(np.ascontiguousarray(part.items).tobytes())
+        return digest.hexdigest()
 
     @property
     def has_repeats(self) -> bool:

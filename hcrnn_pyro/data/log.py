@@ -1,6 +1,7 @@
 """A user's own log of events: a .tsv, .csv or .parquet file, or a DataFrame.
 
-One row per event, with a header. Columns ``SessionId``, ``ItemId`` and ``Time`` (numeric seconds, or timestamps), or
+One row per event, with a header. Columns ``SessionId``, ``ItemId`` and ``Time`` (numeric seconds; in Parquet and frames
+also timestamps), or
 others that the user names; where present, ``Title`` and ``Categories`` (names joined by ``|``) describe the item of the
 row, and an item's first row counts. Text files are UTF-8. Rows are numbered from 1 in messages, the header not counted.
 """
@@ -125,6 +126,9 @@ def _parse(path: Path, separator: str, types: dict[str, pa.DataType]) -> pd.Data
 def _header(path: Path, separator: str) -> list[str]:
     with path.open("rb") as file:
         line = file.readline()
+    require(
+        b"\r" not in line.rstrip(b"\r\n"), f"Expected line feeds (or CR LF) at the ends of lines in {path}; got CR."
+    )
     try:
         return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")], delimiter=separator), [])
     except UnicodeDecodeError as error:

@@ -43,7 +43,7 @@ class DataConfig:
     split: Literal["users", "temporal", "leave-last-out"] = "users"
     """Random sequences, sequences by the time of their end, or the last events of every sequence."""
     min_rating: float | None = None
-    """Keep events rated at least this."""
+    """Keep events rated at least this (GroupLens archives)."""
     min_item_count: int = 1
     """Keep items with at least so many events (counted once)."""
     min_length: int = 2
@@ -151,7 +151,7 @@ def _check_counts(events: pd.DataFrame) -> tuple[str, ...]:
 FILTERS_AND_SPLIT = frozenset({"split", "min_rating", "min_item_count", "min_length", "last_events", "split_seed"})
 SYNTHETIC = frozenset({"split_seed"})
 FOLDER = frozenset({"data_dir"})
-FILE = Source(_load_file, FILTERS_AND_SPLIT | {"columns"})
+FILE = Source(_load_file, FILTERS_AND_SPLIT - {"min_rating"} | {"columns"})
 AS_PAPER = Source(_load_movielens_as_paper, FOLDER | {"protocol", "split_seed"})
 SOURCES: dict[str, Source] = {
     "synthetic": Source(partial(_load_synthetic, repeats=False), SYNTHETIC),

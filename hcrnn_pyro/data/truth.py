@@ -60,9 +60,10 @@ class Truth:
 
     def __call__(self, batch: Batch) -> Float[Tensor, "predictions columns"]:
         """Log of the Bayes-optimal next-item probabilities at each scored position, (N, V + 1); a scorer."""
-        predictions = self._filter(batch.inputs)  # (B, T, V + 1)
-        rows = batch.scored.nonzero()[:, 0]
-        return predictions[rows, batch.queries[batch.scored]].log()
+        on_cpu = batch.to("cpu")
+        predictions = self._filter(on_cpu.inputs)  # (B, T, V + 1)
+        rows = on_cpu.scored.nonzero()[:, 0]
+        return predictions[rows, on_cpu.queries[on_cpu.scored]].log().to(batch.inputs.device)
 
     def _filter(self, inputs: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time columns"]:
         """p(x_{t+1} | x_1..x_t) for every t, by forward filtering."""
@@ -72,8 +73,8 @@ class Truth:
         log_weight = theta.new_zeros(len(inputs), len(theta))  # (B, S) log p(x_1..x_{t-1} | theta)
         seen = torch.zeros(len(inputs), emissions.shape[1], dtype=torch.bool)
         predictions = []
+        likelihood = self._item_probabilities(emissions, seen)  # (B, K, V + 1) p(x_t | z_t, x_1..x_{t-1})
         for t in range(inputs.shape[1]):
-            likelihood = self._item_probabilities(emissions, seen)  # (B, K, V + 1) p(x_t | z_t, x_1..x_{t-1})
             item = inputs[:, t]
             emitted = likelihood.gather(2, item.view(-1, 1, 1).expand(-1, emissions.shape[0], 1)).squeeze(2)  # (B, K)
             emitted = torch.where(item.unsqueeze(1) > 0, emitted, 1.0)  # padding says nothing
@@ -84,8 +85,8 @@ class Truth:
             context = (1 - self.drift_probability) * filtered + self.drift_probability * theta
             seen = seen.scatter(1, item.unsqueeze(1), True)
             mean_context = (log_weight.softmax(dim=1).unsqueeze(2) * context).sum(dim=1)  # (B, K)
-            following = self._item_probabilities(emissions, seen)
-            predictions.append((mean_context.unsqueeze(1) @ following).squeeze(1))
+            likelihood = self._item_probabilities(emissions, seen)
+            predictions.append((mean_context.unsqueeze(1) @ likelihood).squeeze(1))
         return torch.stack(predictions, dim=1)
 
     def _item_probabilities(

@@ -172,8 +172,8 @@ class HCRNN1Cell(HCRNNCell):
 class AgreementCell(HCRNNCell):
     """A cell that measures how item and local context agree, (x_t * c_t) W_d with W_d >= 0.
 
-    W_d is the absolute value of a free matrix, so it is non-negative under every optimiser at every step, and an entry
-    at zero can still grow. (The authors project onto W_d >= 0 after each step instead.)
+    W_d is the absolute value of a free matrix, so it is non-negative under every optimiser at every step. (The
+    authors project onto W_d >= 0 after each step instead.)
     """
 
     def __init__(self, embedding_size: int, hidden_size: int) -> None:
