@@ -38,7 +38,8 @@ from hcrnn_pyro.runs import (
     save_results,
     start_run,
 )
-from hcrnn_pyro.training import Interrupted, TrainingConfig, fit
+from hcrnn_pyro.training import Interrupted, fit
+from hcrnn_pyro.training_config import TrainingConfig
 from models import HCRNNConfig
 
 COMMAND = "python -m experiments.svi"

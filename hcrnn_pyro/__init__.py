@@ -5,7 +5,8 @@ from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import Run, load_run
-from hcrnn_pyro.training import TrainingConfig, fit
+from hcrnn_pyro.training import fit
+from hcrnn_pyro.training_config import TrainingConfig
 
 __all__ = [
     "DataConfig",

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,64 +18,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hcrnn_pyro.data.batches import Batch, Batches, Scope, batches_by_length
+from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.elbo import Objective, Terms, Totals
-from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
+from hcrnn_pyro.training_config import TrainingConfig
 
-Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
 VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How the pair is trained."""
-
-    epochs: int = 100
-    """Most epochs to run; early stopping usually ends sooner."""
-    batch_size: int = 16
-    """Rows in a batch: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
-    lr: float = 3e-3
-    """Learning rate of Adam."""
-    kl_weight: float = 1.0
-    """Weight of the KL term; 1 is the true ELBO, the authors use 1e-3."""
-    kl_anneal: int = 0
-    """Epochs over which the KL weight rises linearly from 0 to --kl-weight."""
-    scope: Scope = "sequence"
-    """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
-    monitor: Monitor = "mrr@20"
-    """Validation metric that picks the best epoch and stops early (the authors: recall@20)."""
-    patience: int = 10
-    """Epochs without a better --monitor before training stops."""
-    seed: int = 0
-    """Seed of initial weights, order of batches, dropout and draws."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU when there is one."""
-
-    def __post_init__(self) -> None:
-        for flag, value in (
-            ("--epochs", self.epochs),
-            ("--batch-size", self.batch_size),
-            ("--patience", self.patience),
-        ):
-            require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
-        require(0 < self.lr < np.inf, f"--lr is above 0 and finite; got {self.lr}.")
-        require(0 <= self.kl_weight < np.inf, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}.")
-        require(self.kl_anneal >= 0, f"--kl-anneal is a number of epochs, at least 0; got {self.kl_anneal}.")
-        require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
-
-    @property
-    def torch_device(self) -> str:
-        """``cpu`` or ``cuda``."""
-        available = torch.cuda.is_available()
-        require(
-            self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
-        )
-        return "cuda" if self.device != "cpu" and available else "cpu"
 
 
 def adam(module: nn.Module, lr: float) -> torch.optim.Optimizer:

@@ -24,9 +24,8 @@ from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights
-from hcrnn_pyro.svi_module import SVIModule, TrainingConfig
-
-LOWER_IS_BETTER = {"nll"}
+from hcrnn_pyro.svi_module import SVIModule
+from hcrnn_pyro.training_config import LOWER_IS_BETTER, TrainingConfig
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import CHECKPOINT
 from hcrnn_pyro.svi_module import Diverged, SVIModule
-from hcrnn_pyro.training import Interrupted, TrainingConfig, fit
+from hcrnn_pyro.training import Interrupted, fit
+from hcrnn_pyro.training_config import TrainingConfig
 from models import MODELS, PRIORS
 
 CYCLE = 8  # item i is followed by item i + 1, and 8 by 1

@@ -1,0 +1,64 @@
+"""How a pair is trained: the settings of :func:`hcrnn_pyro.training.fit`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from hcrnn_pyro.data.batches import Scope
+from hcrnn_pyro.errors import require
+
+Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
+LOWER_IS_BETTER = {"nll"}
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the pair is trained."""
+
+    epochs: int = 100
+    """Most epochs to run; early stopping usually ends sooner."""
+    batch_size: int = 16
+    """Rows in a batch: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
+    lr: float = 3e-3
+    """Learning rate of Adam."""
+    kl_weight: float = 1.0
+    """Weight of the KL term; 1 is the true ELBO, the authors use 1e-3."""
+    kl_anneal: int = 0
+    """Epochs over which the KL weight rises linearly from 0 to --kl-weight."""
+    scope: Scope = "sequence"
+    """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
+    monitor: Monitor = "mrr@20"
+    """Validation metric that picks the best epoch and stops early (the authors: recall@20)."""
+    patience: int = 10
+    """Epochs without a better --monitor before training stops."""
+    seed: int = 0
+    """Seed of initial weights, order of batches, dropout and draws."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--patience", self.patience),
+        ):
+            require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
+        require(0 < self.lr < math.inf, f"--lr is above 0 and finite; got {self.lr}.")
+        require(
+            0 <= self.kl_weight < math.inf, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}."
+        )
+        require(self.kl_anneal >= 0, f"--kl-anneal is a number of epochs, at least 0; got {self.kl_anneal}.")
+        require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
+
+    @property
+    def torch_device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        available = torch.cuda.is_available()
+        require(
+            self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
+        )
+        return "cuda" if self.device != "cpu" and available else "cpu"
