@@ -11,11 +11,17 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes ``path``'s place when the block ends well, and vanishes otherwise."""
+    """A temporary path to write to; it takes ``path``'s place when the block ends well, and vanishes otherwise.
+
+    Raises:
+        OSError: naming ``path``, when it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:  # a library may have failed at some temporary file of its own
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
