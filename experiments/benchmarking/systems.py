@@ -1,0 +1,70 @@
+"""The systems that are compared: HCRNN and peers of its size, trained by one objective on the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from guides import BagOfItems
+from hcrnn_pyro.contracts import MakePrior
+from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.kernels.reference import ScanResult
+from models import HCRNN, HCRNNConfig, LogisticNormal
+from models.hcrnn import Variant
+
+GRU = "GRU"
+OURS: Variant = "hcrnn3-bi"
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that is trained and asked for predictions.
+
+    Attributes:
+        name: as it stands in the tables.
+        build: V -> (model, guide).
+        using: the context in which it is built and run, e.g. one that chooses a kernel.
+    """
+
+    name: str
+    build: Callable[[int], tuple[nn.Module, nn.Module]]
+    using: Callable[[], AbstractContextManager[Any]] = nullcontext
+
+
+class GRURecommender(HCRNN):
+    """HCRNN-3+Bi with ``torch.nn.GRU`` in place of its recurrence: h_t stands for the local context c_t as well.
+
+    Readouts, output layer, dropout, prior and guide are HCRNN's own; theta reaches no item.
+    """
+
+    def __init__(self, items: int, make_prior: MakePrior, **settings: Any) -> None:
+        super().__init__(OURS, items, make_prior, **settings)
+        del self.cell, self.global_contexts
+        self.gru = nn.GRU(self.embedding_size, self.embedding_size, batch_first=True)
+
+    def states(
+        self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False
+    ) -> ScanResult:
+        """h_1..h_T of a GRU, in both places; it has no gates to show."""
+        hidden, _ = self.gru(self.dropout_in(self.embed(batch.inputs)))
+        return ScanResult(hidden, hidden, None)
+
+
+def compared_systems(settings: HCRNNConfig) -> list[System]:
+    """HCRNN and its peers, all of the size that ``settings`` has; the GRU, which ratios refer to, is among them."""
+    arguments = asdict(settings)
+
+    def hcrnn(items: int) -> tuple[nn.Module, nn.Module]:
+        model = HCRNN(OURS, items, LogisticNormal, **arguments)
+        return model, BagOfItems(model)
+
+    def gru(items: int) -> tuple[nn.Module, nn.Module]:
+        model = GRURecommender(items, LogisticNormal, **arguments)
+        return model, BagOfItems(model)
+
+    return [System(OURS, hcrnn), System(GRU, gru)]

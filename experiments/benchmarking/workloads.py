@@ -1,0 +1,93 @@
+"""What a system is asked to do: train a step or an epoch, evaluate, answer one user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pyro
+from pyro.infer import Trace_ELBO
+
+from experiments.benchmarking.systems import System
+from hcrnn_pyro.data.batches import Batch, make_batch
+from hcrnn_pyro.data.dataset import Sequences
+from hcrnn_pyro.elbo import Objective
+from hcrnn_pyro.evaluation import Method, evaluate
+from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.svi_module import adam
+
+
+class Bench:
+    """A system built for a catalogue, with its loss and its optimiser.
+
+    Args:
+        system: what to build.
+        items: V.
+        device: where it runs.
+        seed: of weights, dropout and draws.
+    """
+
+    def __init__(self, system: System, items: int, device: str, seed: int = 0) -> None:
+        pyro.set_rng_seed(seed)
+        self.device = device
+        self.using = system.using
+        with self.using():
+            model, guide = system.build(items)
+        self.objective = Objective(model.to(device), guide.to(device), Trace_ELBO())
+        self.predictive = PosteriorPredictive(model, guide)
+        self.optimiser = adam(self.objective, lr=1e-3)
+
+    def train(self, batches: Iterable[Batch]) -> None:
+        """A step on each batch, as in training: Pyro's checks are off after the first steps of a run."""
+        self.objective.train()
+        with self._running():
+            for batch in batches:
+                terms = self.objective(batch.to(self.device))
+                (terms.loss / terms.predictions).backward()
+                self.optimiser.step()
+                self.optimiser.zero_grad()  # here, so that a step ends with the memory it started with
+
+    def evaluate(self, sequences: Sequences, method: Method) -> None:
+        """Rank every next item of a part."""
+        self.objective.eval()
+        with self._running():
+            evaluate(self.predictive, sequences, method, self.device)
+
+    def answer(self, batch: Batch, times: int) -> None:
+        """The probabilities of every next item, asked for so many times, one after the other."""
+        self.objective.eval()
+        with self._running():
+            for _ in range(times):
+                self.predictive(batch.to(self.device)).cpu()
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with self.using(), pyro.validation_enabled(False):
+            yield
+
+
+def one_user(items: int, events: int, seed: int = 0) -> Batch:
+    """A batch of one random history, to predict what follows it.
+
+    Args:
+        items: V.
+        events: length of the history.
+        seed: of the random items.
+    """
+    history = random_sequences(1, events + 1, items, seed)
+    return make_batch(history, np.array([0]), np.array([events]), "prefix")
+
+
+def random_sequences(sequences: int, events: int, items: int, seed: int = 0) -> Sequences:
+    """Sequences of equal length, each item uniform over the catalogue: enough to time by, and quick to make.
+
+    Args:
+        sequences: how many.
+        events: of each.
+        items: V.
+        seed: of the random items.
+    """
+    drawn = np.random.default_rng(seed).integers(1, items + 1, size=sequences * events, dtype=np.int32)
+    offsets = np.arange(sequences + 1, dtype=np.int64) * events
+    return Sequences(drawn, offsets, ids=np.arange(sequences).astype(str))
