@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -27,6 +28,23 @@ def parse(config: type[T], command: str, argv: list[str] | None = None, default:
         default=default if default is not None else tyro.MISSING_NONPROP,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def first_look(command: str, argv: list[str] | None, **flags: Any) -> argparse.Namespace:
+    """Read some flags alone, which decide what the others are; mistakes are left to :func:`parse`.
+
+    Args:
+        command: what a user types before the flags.
+        argv: the arguments; ``None`` takes those of the process.
+        flags: names and defaults; a default of ``False`` makes a switch.
+    """
+    parser = argparse.ArgumentParser(command, add_help=False, allow_abbrev=False)
+    for name, default in flags.items():
+        if default is False:
+            parser.add_argument(f"--{name}", action="store_true")
+        else:
+            parser.add_argument(f"--{name}", nargs="?", default=default, const=default)
+    return parser.parse_known_args(argv)[0]
 
 
 def to_dict(config: Any) -> dict[str, Any]:

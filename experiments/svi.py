@@ -1,8 +1,9 @@
-"""Train HCRNN by stochastic variational inference, and evaluate it by the paper's protocol.
+"""Train a model by stochastic variational inference, and evaluate it by the paper's protocol.
 
 python -m experiments.svi                                    the embedded synthetic set, under three minutes
 python -m experiments.svi --data movielens --out runs/ml     the paper's split of MovieLens
 python -m experiments.svi --data my_log.csv --columns user,item,when
+python -m experiments.svi --model sasrec                     another model, with flags of its own (add --help)
 python -m experiments.svi --resume --out runs/ml             go on where a killed run stopped
 """
 
@@ -12,14 +13,14 @@ import sys
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyro
 from torch import nn
 
 from experiments.command import INTERRUPTED, run_command
-from experiments.options import changed_flags, from_dict, parse, to_dict
-from hcrnn_pyro.components import find
+from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
 from hcrnn_pyro.data.audit import audit
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
@@ -30,9 +31,11 @@ from hcrnn_pyro.report import pair_summary, result_table
 from hcrnn_pyro.runs import (
     CHECKPOINT,
     METRICS,
+    NONE,
     PairConfig,
     build_pair,
     check_data,
+    default_settings,
     load_run,
     read_config,
     save_results,
@@ -43,18 +46,19 @@ from hcrnn_pyro.training_config import TrainingConfig
 from models import HCRNNConfig
 
 COMMAND = "python -m experiments.svi"
+LATENT_FLAGS = ("--kl-weight", "--kl-anneal", "--theta-samples")
 
 
 @dataclass(frozen=True)
 class SVIConfig:
-    """Train HCRNN by stochastic variational inference, and evaluate it by the paper's protocol.
+    """Train a model by stochastic variational inference, and evaluate it by the paper's protocol.
 
     The result is printed and kept in a run folder, which hcrnn_pyro.load_run reads.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
     pair: PairConfig = field(default_factory=PairConfig)
-    hcrnn: HCRNNConfig = field(default_factory=HCRNNConfig)
+    settings: Any = field(default_factory=HCRNNConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     out: Path | None = None
@@ -66,8 +70,6 @@ class SVIConfig:
 def main(argv: list[str] | None = None) -> None:
     """Parse, build, run, report."""
     config = _configuration(argv)
-    for kind in ("model", "prior", "guide"):  # a misspelt name should not wait for the data
-        find(kind, getattr(config.pair, kind))
     device = config.training.torch_device
     data = load_data(config.data)
     print(audit(data))
@@ -85,11 +87,11 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     pyro.set_rng_seed(config.training.seed)
-    model, guide = build_pair(config.pair, asdict(config.hcrnn), data.catalogue_size)
-    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {config.hcrnn.likelihood}, on {device}\n")
+    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
+    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {_likelihood(config)}, on {device}\n")
     _train(model, guide, data, config, folder)
     pyro.set_rng_seed(config.training.seed)  # draws of theta are the same in a run that was resumed after training
-    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config.evaluation)
+    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config)
     save_results(folder, metrics, ranks)
     (folder / CHECKPOINT).unlink()
     print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
@@ -113,36 +115,54 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
 
 
 def _evaluate(
-    model: nn.Module, guide: nn.Module, data: DataSet, config: EvaluationConfig
+    model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
     device = next(model.parameters()).device
-    predictive = PosteriorPredictive(model.eval(), guide.eval(), config.theta_samples)
-    metrics, ranks = evaluate_parts(predictive, data, config.evaluation, device)
+    predictive = PosteriorPredictive(model.eval(), guide.eval(), config.evaluation.theta_samples)
+    # Without a latent no prefix has a posterior of its own: one pass gives the same numbers, sooner.
+    method = "one-pass" if config.pair.guide == NONE else config.evaluation.evaluation
+    metrics, ranks = evaluate_parts(predictive, data, method, device)
     if data.truth is not None:
         metrics["best_reachable"] = summarise(evaluate(data.truth, data.test, "one-pass"))
     return metrics, ranks
 
 
 def _configuration(argv: list[str] | None) -> SVIConfig:
-    """The flags; with --resume those of the stored run, which may not be changed."""
-    config = parse(SVIConfig, COMMAND, argv)
-    if not config.resume:
+    """The flags, among them the chosen model's own; with --resume those of the stored run, which may not be changed."""
+    first = first_look(COMMAND, argv, model=PairConfig.model, out=None, resume=False)
+    if not first.resume:
+        default = SVIConfig(pair=PairConfig(first.model), settings=default_settings(first.model))
+        config = parse(SVIConfig, COMMAND, argv, default=default)
+        _refuse_idle(config, default)
         return config
-    if config.out is None:
+    if first.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
-    content = read_config(config.out) | {"out": str(config.out), "resume": True}
-    stored = from_dict(SVIConfig, content)
+    content = read_config(Path(first.out)) | {"out": first.out, "resume": True}
+    settings = from_dict(type(default_settings(content["pair"]["model"])), content["settings"])
+    stored = from_dict(SVIConfig, content | {"settings": settings})
     changed = changed_flags(stored, parse(SVIConfig, COMMAND, argv, default=stored))
     require(
         not changed,
-        f"{config.out} was started with another {', '.join(changed)}. Leave it out, or choose another --out.",
+        f"{first.out} was started with another {', '.join(changed)}. Leave it out, or choose another --out.",
     )
     return stored
 
 
+def _refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
+    """Refuse flags that would change nothing: those of the latent, for a model without one."""
+    changed = changed_flags(default, config) if config.pair.guide == NONE else []
+    idle = [flag for flag in changed if flag in LATENT_FLAGS]
+    require(not idle, f"{config.pair.model} has no latent variable, so {', '.join(idle)} would change nothing.")
+
+
+def _likelihood(config: SVIConfig) -> str:
+    """The likelihood, which is the categorical one where a model's settings leave no choice."""
+    return getattr(config.settings, "likelihood", "categorical")
+
+
 def _check_support(config: SVIConfig, data: DataSet) -> None:
     require(
-        config.hcrnn.likelihood != "without-replacement" or not data.has_repeats,
+        _likelihood(config) != "without-replacement" or not data.has_repeats,
         f"--likelihood without-replacement gives repeated items probability 0, and {data.name} has repeats (see the "
         "audit above). Use --likelihood categorical.",
     )

@@ -1,15 +1,16 @@
-"""Amortized guides, one per file: ``GUIDES[name](model)`` makes a guide for a model."""
+"""Guides, one per file: ``GUIDES[name](model)`` makes a guide for a model; ``none`` is that of one without a latent."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
-from hcrnn_pyro.contracts import ContextModel
-
 from .bag_of_items import BagOfItems
+from .no_latent import NoLatent
 
-GUIDES: dict[str, Callable[[ContextModel], nn.Module]] = {
+GUIDES: dict[str, Callable[[Any], nn.Module]] = {
     "bag-of-items": BagOfItems,
+    "none": NoLatent,
 }
 
-__all__ = ["GUIDES", "BagOfItems"]
+__all__ = ["GUIDES", "BagOfItems", "NoLatent"]

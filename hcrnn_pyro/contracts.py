@@ -5,10 +5,11 @@ Axes: B rows, T time, E embedding, K contexts.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 
@@ -18,6 +19,28 @@ Prior = Callable[[Batch], Tensor]
 
 MakePrior = Callable[[int], Prior]
 """K -> prior. A prior with parameters is a ``torch.nn.Module``; the model takes it in."""
+
+
+class MakeModel(Protocol):
+    """A model's class or factory, ``make_model(items=V, **settings) -> torch.nn.Module``.
+
+    One whose model has context proportions takes ``make_prior`` as well (see :func:`has_latent`).
+    """
+
+    @property
+    def config(self) -> type:
+        """The frozen dataclass of its settings, with a default for each; on the command line they are flags."""
+        ...
+
+    def __call__(self, *, items: int, **settings: Any) -> nn.Module:
+        """Build the model for V items."""
+        ...
+
+
+def has_latent(make_model: Callable[..., Any]) -> bool:
+    """Whether a model has a latent, and so a prior and a guide: whether its factory takes ``make_prior``."""
+    return "make_prior" in inspect.signature(make_model).parameters
+
 
 Guide = Callable[[Batch], Any]
 """A ``torch.nn.Module`` that issues the same latent sites inside a plate ``sequences`` of its own. It may read all of

@@ -7,7 +7,7 @@ from torch import nn
 
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.published import PAPER_NAMES, published_metrics
-from hcrnn_pyro.runs import PairConfig
+from hcrnn_pyro.runs import NONE, PairConfig
 
 COLUMNS = ("recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "predictions")
 LABELS = {
@@ -21,14 +21,12 @@ LABELS = {
 
 def pair_summary(pair: PairConfig, model: nn.Module, guide: nn.Module) -> str:
     """Two lines: what was built, and how many parameters each part has."""
-    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    own = sum(p.numel() for p in model.parameters(recurse=False))
-    counts = {"embeddings and contexts": own, **{n: c for n, c in parts.items() if c}, "guide": _size(guide)}
-    shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return (
-        f"{pair.model} with prior {pair.prior} and guide {pair.guide}: {_size(model) + _size(guide):,} parameters\n"
-        f"  {shown}"
-    )
+    own = {name.replace("_", " "): tensor.numel() for name, tensor in model.named_parameters(recurse=False)}
+    parts = {name: _size(part) for name, part in model.named_children()}
+    counts = {**own, **parts, "guide": _size(guide)}
+    shown = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    latent = "without a latent" if pair.prior == NONE else f"with prior {pair.prior} and guide {pair.guide}"
+    return f"{pair.model} {latent}: {_size(model) + _size(guide):,} parameters\n  {shown}"
 
 
 def result_table(metrics: dict[str, dict[str, float]], data: DataSet, model: str) -> str:

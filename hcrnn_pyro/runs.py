@@ -14,7 +14,7 @@ checkpoint.ckpt           Lightning's, for ``--resume``; removed when the run is
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import pandas as pd
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hcrnn_pyro.components import find, with_whole_path
+from hcrnn_pyro.components import Kind, find, with_whole_path
+from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.files import whole_file, write_json
@@ -36,7 +37,9 @@ CONFIG, WEIGHTS, METRICS, RANKS, ITEMS = (
     "items.parquet",
 )
 HISTORY, CHECKPOINT = "history.csv", "checkpoint.ckpt"
-RUN_FORMAT = 1
+RUN_FORMAT = 2
+NONE = "none"
+DEFAULTS: dict[Kind, str] = {"prior": "logistic-normal", "guide": "bag-of-items"}  # of a model with a latent
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,25 @@ class PairConfig:
     """Which model, prior and guide; names of the registries or paths of your own (my_file:my_guide)."""
 
     model: str = "hcrnn3-bi"
-    """Model: hcrnn1, hcrnn2, hcrnn3 or hcrnn3-bi (with the bi-channel readout)."""
-    prior: str = "logistic-normal"
-    """Prior on the context proportions: a name, or my_file:my_prior."""
-    guide: str = "bag-of-items"
-    """Amortized guide: a name, or my_file:my_guide."""
+    """Model: hcrnn1, hcrnn2, hcrnn3, hcrnn3-bi (with the bi-channel readout) or sasrec. Each has settings of its own:
+    see --help together with --model."""
+    prior: str = ""
+    """Prior on the context proportions: a name, or my_file:my_prior; none for a model without them."""
+    guide: str = ""
+    """Amortized guide: a name, or my_file:my_guide; none for a model without context proportions."""
 
     def __post_init__(self) -> None:
+        latent = has_latent(find("model", self.model))
+        for kind, default in DEFAULTS.items():
+            name = getattr(self, kind) or (default if latent else NONE)
+            if latent:
+                require(name != NONE, f"{self.model} has a latent variable, so it needs a {kind}; got --{kind} none.")
+                find(kind, name)
+            else:
+                require(
+                    name == NONE, f"{self.model} has no latent variable, so it takes no {kind}: leave --{kind} out."
+                )
+            object.__setattr__(self, kind, name)
         for kind in ("model", "prior", "guide"):  # a run must load from any folder
             object.__setattr__(self, kind, with_whole_path(getattr(self, kind)))
 
@@ -81,6 +96,21 @@ class Run:
         return PosteriorPredictive(self.model, self.guide)
 
 
+def default_settings(model: str) -> Any:
+    """The settings of a model with their defaults: an instance of the dataclass that its factory names.
+
+    Args:
+        model: a registered name or a path.
+
+    Raises:
+        UserError: when there is no such model, or it names no settings.
+    """
+    config = getattr(find("model", model), "config", None)
+    if not (isinstance(config, type) and is_dataclass(config)):
+        raise UserError(f"--model {model} needs an attribute config: the dataclass of its settings, defaults included.")
+    return config()
+
+
 def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[nn.Module, nn.Module]:
     """Make a model and its guide.
 
@@ -92,7 +122,8 @@ def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[
     Raises:
         UserError: for an unknown name, or a prior or guide that cannot be made.
     """
-    model = find("model", pair.model)(items=items, make_prior=find("prior", pair.prior), **settings)
+    latent = {} if pair.prior == NONE else {"make_prior": find("prior", pair.prior)}
+    model = find("model", pair.model)(items=items, **latent, **settings)
     guide = find("guide", pair.guide)(model)
     for flag, part in (("--model", model), ("--guide", guide)):
         require(isinstance(part, nn.Module), f"{flag} must make a torch.nn.Module; got a {type(part).__name__}.")
@@ -182,7 +213,7 @@ def load_run(folder: str | Path) -> Run:
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds no trained model yet: {WEIGHTS} is missing. Finish it with --resume.")
     items = pd.read_parquet(folder / ITEMS)
-    model, guide = build_pair(PairConfig(**config["pair"]), config["hcrnn"], len(items))
+    model, guide = build_pair(PairConfig(**config["pair"]), config["settings"], len(items))
     load_weights(folder, model, guide)
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else {}
     return Run(folder, config, model, guide, items, metrics)

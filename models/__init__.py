@@ -1,22 +1,31 @@
-"""Pyro models, one per file, and the priors on their context proportions.
+"""Pyro models, one per file, and the priors on the context proportions.
 
-``MODELS[name](items=V, make_prior=PRIORS[name], **settings)`` builds a model for a vocabulary of V items; the
-settings of the HCRNN variants are the fields of :class:`models.hcrnn.HCRNNConfig`.
+``MODELS[name](items=V, **settings)`` builds a model for a vocabulary of V items; one with context proportions takes
+``make_prior=PRIORS[name]`` as well. ``MODELS[name].config`` is the dataclass of its settings.
 """
 
-from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
-from torch import nn
+from hcrnn_pyro.contracts import MakeModel
 
 from .hcrnn import HCRNN, HCRNNConfig
 from .priors import PRIORS, LogisticNormal
+from .sasrec import SASRec, SASRecConfig
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "hcrnn1": partial(HCRNN, "hcrnn1"),
-    "hcrnn2": partial(HCRNN, "hcrnn2"),
-    "hcrnn3": partial(HCRNN, "hcrnn3"),
-    "hcrnn3-bi": partial(HCRNN, "hcrnn3-bi"),
+
+class HCRNNVariant(partial[HCRNN]):
+    """Makes HCRNN of one variant."""
+
+    config: ClassVar[type] = HCRNNConfig
+
+
+MODELS: dict[str, MakeModel] = {
+    "hcrnn1": HCRNNVariant(HCRNN, "hcrnn1"),
+    "hcrnn2": HCRNNVariant(HCRNN, "hcrnn2"),
+    "hcrnn3": HCRNNVariant(HCRNN, "hcrnn3"),
+    "hcrnn3-bi": HCRNNVariant(HCRNN, "hcrnn3-bi"),
+    "sasrec": SASRec,
 }
 
-__all__ = ["HCRNN", "MODELS", "PRIORS", "HCRNNConfig", "LogisticNormal"]
+__all__ = ["HCRNN", "MODELS", "PRIORS", "HCRNNConfig", "LogisticNormal", "SASRec", "SASRecConfig"]

@@ -1,8 +1,9 @@
 """What every model, guide and prior owes the others; a new registry entry is tested by being listed."""
 
 import copy
-import itertools
 import pickle
+from dataclasses import fields
+from itertools import product
 
 import numpy as np
 import pyro
@@ -12,10 +13,12 @@ from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 
 from guides import GUIDES
+from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.data.batches import SCOPES, Batch, make_batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.prediction import PosteriorPredictive, posterior_means
+from hcrnn_pyro.runs import NONE, PairConfig, build_pair
 from hcrnn_pyro.sites import is_latent
 from models import MODELS, PRIORS
 
@@ -25,13 +28,31 @@ LIKELIHOODS = ["categorical", "without-replacement"]
 PREDICTION_SCOPES = ["prefix", "filtering"]
 
 
-@pytest.fixture(params=itertools.product(MODELS, PRIORS, GUIDES, LIKELIHOODS), ids="/".join)
+SIZES = {"hidden": 6, "contexts": 4}
+CONTEXT_MODELS = [name for name in MODELS if has_latent(MODELS[name])]
+CONTEXT_PAIRS = list(product(CONTEXT_MODELS, PRIORS, sorted(GUIDES.keys() - {NONE}), LIKELIHOODS))
+PLAIN_PAIRS = list(product(sorted(MODELS.keys() - CONTEXT_MODELS), [NONE], [NONE], LIKELIHOODS))
+
+
+def make_pair(model, prior, guide, likelihood):
+    settings = {field.name: SIZES[field.name] for field in fields(MODELS[model].config) if field.name in SIZES}
+    made = build_pair(PairConfig(model, prior, guide), settings | {"likelihood": likelihood}, ITEMS)
+    return made[0].double(), made[1].double()
+
+
+@pytest.fixture(params=CONTEXT_PAIRS + PLAIN_PAIRS, ids="/".join)
 def pair(request):
-    model_name, prior, guide, likelihood = request.param
-    model = MODELS[model_name](
-        items=ITEMS, make_prior=PRIORS[prior], hidden=6, contexts=4, likelihood=likelihood
-    ).double()
-    return model, GUIDES[guide](model).double()
+    return make_pair(*request.param)
+
+
+@pytest.fixture(params=CONTEXT_PAIRS, ids="/".join)
+def context_pair(request):
+    return make_pair(*request.param)
+
+
+@pytest.fixture(params=PLAIN_PAIRS, ids="/".join)
+def plain_pair(request):
+    return make_pair(*request.param)
 
 
 def batch_of(scope, sequences=SEQUENCES):
@@ -65,7 +86,13 @@ def test_sites_match_and_have_finite_densities(pair, scope):
     for trace, name in [(guide_trace, n) for n in latents] + [(model_trace, n) for n in latents | {"next_item"}]:
         assert trace.nodes[name]["log_prob"].shape == (batch.size,)
         assert trace.nodes[name]["log_prob"].isfinite().all()
-    theta = model_trace.nodes["theta"]["value"]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_theta_is_a_point_on_the_simplex(context_pair, scope):
+    model, _ = context_pair
+    batch = batch_of(scope)
+    theta = poutine.trace(model).get_trace(batch).nodes["theta"]["value"]
     shape = batch.inputs.shape if scope == "filtering" else batch.inputs.shape[:1]
     assert theta.shape == (*shape, 4)
     torch.testing.assert_close(theta.sum(-1), torch.ones(shape, dtype=torch.float64))
@@ -122,8 +149,8 @@ def test_a_row_is_predicted_alike_alone_and_in_company(pair, scope):
         start += len(alone)
 
 
-def test_the_guide_of_the_sequence_scope_reads_the_whole_input(pair):
-    _, guide = pair
+def test_the_guide_of_the_sequence_scope_reads_the_whole_input(context_pair):
+    _, guide = context_pair
     changed = Sequences.from_lists([[1, 2, 3, 4, 9, 6], [7, 8, 9], [3, 1, 9, 2]])
     guide.eval()
     before = posterior_means(guide, batch_of("sequence"))["eta"]
@@ -132,13 +159,27 @@ def test_the_guide_of_the_sequence_scope_reads_the_whole_input(pair):
     torch.testing.assert_close(before[1:], after[1:])
 
 
-def test_filtering_at_the_last_step_is_the_prefix_scope(pair):
+def test_filtering_at_the_last_step_is_the_prefix_scope(context_pair):
     """The guide reads the same items either way, so its posterior must be the same."""
-    _, guide = pair
+    _, guide = context_pair
     guide.eval()
     stepwise = posterior_means(guide, batch_of("filtering"))["eta"]
     prefixes = posterior_means(guide, batch_of("prefix"))["eta"]
     torch.testing.assert_close(stepwise[batch_of("filtering").valid], prefixes)
+
+
+def test_without_a_latent_one_pass_is_exact(plain_pair):
+    predict = PosteriorPredictive(*(part.eval() for part in plain_pair))
+    torch.testing.assert_close(predict(batch_of("filtering")), predict(batch_of("prefix")))
+
+
+def test_without_a_latent_the_elbo_is_the_log_likelihood(plain_pair):
+    model, guide = plain_pair
+    terms = Objective(model.eval(), guide, Trace_ELBO())(batch_of("sequence"), kl_weight=0.1)
+    log_probs = PosteriorPredictive(model, guide)(batch_of("prefix"))
+    targets = batch_of("prefix").targets
+    torch.testing.assert_close(terms.loss, -log_probs.gather(1, targets).sum())
+    assert terms.kl == 0
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -152,11 +193,11 @@ def test_pyro_svi_trains_every_parameter_of_the_pair(pair, scope):
     assert all(not torch.equal(p, before[name]) for name, p in parameters.items())
 
 
-def test_a_pair_can_be_copied_and_pickled_after_a_run(pair):
-    model, guide = pair
+def test_a_pair_can_be_copied_and_pickled_after_a_run(context_pair):
+    model, guide = context_pair
     guide(batch_of("sequence"))
     model(batch_of("sequence"))
-    for part in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
+    for part in (copy.deepcopy(context_pair), pickle.loads(pickle.dumps(context_pair))):
         assert part[1].embed.__self__ is part[0], "the copied guide reads the copied model's embeddings"
 
 

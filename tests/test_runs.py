@@ -26,7 +26,7 @@ from hcrnn_pyro.runs import (
 )
 
 SETTINGS = {"hidden": 6, "contexts": 4, "dropout_in": 0.1, "dropout_out": 0.2, "likelihood": "without-replacement"}
-CONFIG = {"pair": {"model": "hcrnn3-bi", "prior": "logistic-normal", "guide": "bag-of-items"}, "hcrnn": SETTINGS}
+CONFIG = {"pair": {"model": "hcrnn3-bi", "prior": "logistic-normal", "guide": "bag-of-items"}, "settings": SETTINGS}
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def test_a_folder_in_use_is_left_alone(finished, data, tmp_path):
     [
         (None, "holds no run"),
         ("{not json", "is not JSON"),
-        (json.dumps({"format": 99}), "run format 99; this version reads format 1"),
-        (json.dumps({"format": 1, **CONFIG}), "holds no trained model yet"),
+        (json.dumps({"format": 99}), "run format 99; this version reads format 2"),
+        (json.dumps({"format": 2, **CONFIG}), "holds no trained model yet"),
     ],
 )
 def test_what_is_no_finished_run_is_told(tmp_path, content, sentence):

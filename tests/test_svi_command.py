@@ -77,6 +77,53 @@ def test_a_published_row_stands_beside_a_paper_set(tmp_path, capsys, data_dir):
     assert load_run(tmp_path / "r").metrics["test"]["predictions"] == 9140
 
 
+def test_a_model_without_a_latent_has_flags_of_its_own(tmp_path, capsys):
+    out = tmp_path / "run"
+    flags = ["--model", "sasrec", "--hidden", "8", "--heads", "2", "--epochs", "1", "--device", "cpu"]
+    main([*flags, "--out", str(out)])
+    assert "sasrec without a latent: " in capsys.readouterr().out
+    run = load_run(out)
+    assert run.config["pair"] == {"model": "sasrec", "prior": "none", "guide": "none"}
+    assert run.config["settings"]["heads"] == 2
+    assert run.metrics["test"]["predictions"] == 3674
+    main(["--resume", "--out", str(out)])
+    with pytest.raises(UserError, match="was started with another --heads"):
+        main(["--resume", "--out", str(out), "--heads", "4"])
+    with pytest.raises(SystemExit):
+        main(["--model", "sasrec", "--help"])
+    assert "--layers" in (text := capsys.readouterr().out)
+    assert "--contexts" not in text
+
+
+OWN_MODEL = """
+from dataclasses import dataclass
+import torch
+from models import SASRec
+
+@dataclass(frozen=True)
+class Settings:
+    width: int = 4
+
+class Mine(SASRec):
+    config = Settings
+    def __init__(self, items, width):
+        super().__init__(items, hidden=width)
+
+class WithoutSettings(torch.nn.Module):
+    pass
+"""
+
+
+def test_an_own_model_brings_its_own_flags(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(OWN_MODEL)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--model", "mine:Mine", "--width", "6", "--epochs", "1", "--batch-size", "64", "--device", "cpu"]
+    main([*flags, "--out", "run"])
+    assert load_run("run").model.item_embeddings.shape == (241, 6)
+    with pytest.raises(UserError, match="--model mine:WithoutSettings needs an attribute config"):
+        main(["--model", "mine:WithoutSettings"])
+
+
 def test_an_own_prior_and_guide(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from guides import BagOfItems\n"
@@ -117,6 +164,10 @@ def test_resume_takes_the_stored_flags_and_refuses_others(tmp_path, capsys):
         (["--kl-weight", "-1"], "--kl-weight is at least 0"),
         (["--data", "nowhere.csv"], "no such file"),
         (["--resume"], "--resume needs --out"),
+        (["--guide", "none"], "hcrnn3-bi has a latent variable, so it needs a guide"),
+        (["--model", "sasrec", "--prior", "logistic-normal"], "sasrec has no latent variable, so it takes no prior"),
+        (["--model", "sasrec", "--guide", "bag-of-items"], "sasrec has no latent variable, so it takes no guide"),
+        (["--model", "sasrec", "--kl-anneal", "3"], "sasrec has no latent variable, so --kl-anneal would change"),
         (["--data", "synthetic-repeats", "--likelihood", "without-replacement"], "has repeats"),
     ],
 )

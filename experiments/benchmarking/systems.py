@@ -10,14 +10,14 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from guides import BagOfItems
+from guides import BagOfItems, NoLatent
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.kernels.reference import ScanResult
-from models import HCRNN, HCRNNConfig, LogisticNormal
+from models import HCRNN, HCRNNConfig, LogisticNormal, SASRec
 from models.hcrnn import Variant
 
-GRU = "GRU"
+GRU, SASREC = "GRU", "SASRec"
 OURS: Variant = "hcrnn3-bi"
 
 
@@ -67,4 +67,8 @@ def compared_systems(settings: HCRNNConfig) -> list[System]:
         model = GRURecommender(items, LogisticNormal, **arguments)
         return model, BagOfItems(model)
 
-    return [System(OURS, hcrnn), System(GRU, gru)]
+    def sasrec(items: int) -> tuple[nn.Module, nn.Module]:
+        model = SASRec(items, hidden=settings.hidden, likelihood=settings.likelihood)
+        return model, NoLatent(model)
+
+    return [System(OURS, hcrnn), System(GRU, gru), System(SASREC, sasrec)]
