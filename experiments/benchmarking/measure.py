@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
+Reading = TypeVar("Reading")
 MIB = 2**20
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler writes two lines to stderr each time, else
 
@@ -48,7 +49,7 @@ class Clock:
         return time.perf_counter() - start
 
 
-def in_turns(measures: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+def in_turns(measures: Mapping[str, Callable[[], Reading]], repeats: int) -> dict[str, list[Reading]]:
     """Readings of several measures, taken round robin, so that a slow minute of the machine meets all of them alike.
 
     Args:
@@ -109,6 +110,12 @@ class Row:
         """The median of a system's readings."""
         return statistics.median(self.runs[system])
 
+    def ratio(self, system: str, reference: str) -> float | None:
+        """A system's median over another's; none where either is missing."""
+        if system not in self.runs or reference not in self.runs or self.median(reference) == 0:
+            return None
+        return self.median(system) / self.median(reference)
+
     def records(self, reference: str) -> list[dict[str, Any]]:
         """One JSON record per system.
 
@@ -121,7 +128,7 @@ class Row:
                 "system": system,
                 "median": self.median(system),
                 "unit": self.unit,
-                f"ratio_to_{reference.lower()}": self.median(system) / self.median(reference),
+                f"ratio_to_{reference.lower()}": self.ratio(system, reference),
                 "runs": runs,
             }
             for system, runs in self.runs.items()

@@ -22,9 +22,8 @@ def table(rows: Sequence[Row], reference: str) -> str:
         cells[system] = [number(row.median(system)) if system in row.runs else "" for row in rows]
     for system in systems:
         if system != reference:
-            cells[f"{system} / {reference}"] = [
-                f"{row.median(system) / row.median(reference):.2f}" if system in row.runs else "" for row in rows
-            ]
+            ratios = [row.ratio(system, reference) for row in rows]
+            cells[f"{system} / {reference}"] = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
     return str(cells.to_string())
 
 

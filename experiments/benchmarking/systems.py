@@ -29,11 +29,15 @@ class System:
         name: as it stands in the tables.
         build: V -> (model, guide).
         using: the context in which it is built and run, e.g. one that chooses a kernel.
+        profiled: whether it has HCRNN's parts, so that a step can be taken apart.
+        counts_as_hcrnn: whether its arithmetic is HCRNN's, so that it can be held against what that takes at least.
     """
 
     name: str
     build: Callable[[int], tuple[nn.Module, nn.Module]]
     using: Callable[[], AbstractContextManager[Any]] = nullcontext
+    profiled: bool = False
+    counts_as_hcrnn: bool = False
 
 
 class GRURecommender(HCRNN):
@@ -71,4 +75,8 @@ def compared_systems(settings: HCRNNConfig) -> list[System]:
         model = SASRec(items, hidden=settings.hidden, likelihood=settings.likelihood)
         return model, NoLatent(model)
 
-    return [System(OURS, hcrnn), System(GRU, gru), System(SASREC, sasrec)]
+    return [
+        System(OURS, hcrnn, profiled=True, counts_as_hcrnn=True),
+        System(GRU, gru, profiled=True),
+        System(SASREC, sasrec),
+    ]

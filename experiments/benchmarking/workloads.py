@@ -32,6 +32,7 @@ class Bench:
         pyro.set_rng_seed(seed)
         self.device = device
         self.using = system.using
+        self.counts_as_hcrnn = system.counts_as_hcrnn
         with self.using():
             model, guide = system.build(items)
         self.objective = Objective(model.to(device), guide.to(device), Trace_ELBO())
@@ -41,7 +42,7 @@ class Bench:
     def train(self, batches: Iterable[Batch]) -> None:
         """A step on each batch, as in training: Pyro's checks are off after the first steps of a run."""
         self.objective.train()
-        with self._running():
+        with self.running():
             for batch in batches:
                 terms = self.objective(batch.to(self.device))
                 (terms.loss / terms.predictions).backward()
@@ -51,18 +52,19 @@ class Bench:
     def evaluate(self, sequences: Sequences, method: Method) -> None:
         """Rank every next item of a part."""
         self.objective.eval()
-        with self._running():
+        with self.running():
             evaluate(self.predictive, sequences, method, self.device)
 
     def answer(self, batch: Batch, times: int) -> None:
         """The probabilities of every next item, asked for so many times, one after the other."""
         self.objective.eval()
-        with self._running():
+        with self.running():
             for _ in range(times):
                 self.predictive(batch.to(self.device)).cpu()
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
+        """The system's own context, and Pyro's checks off."""
         with self.using(), pyro.validation_enabled(False):
             yield
 
@@ -77,6 +79,19 @@ def one_user(items: int, events: int, seed: int = 0) -> Batch:
     """
     history = random_sequences(1, events + 1, items, seed)
     return make_batch(history, np.array([0]), np.array([events]), "prefix")
+
+
+def random_batch(rows: int, events: int, items: int, seed: int = 0) -> Batch:
+    """A training batch of random sequences of equal length, in the sequence scope.
+
+    Args:
+        rows: B.
+        events: T, the inputs of each row.
+        items: V.
+        seed: of the random items.
+    """
+    sequences = random_sequences(rows, events + 1, items, seed)
+    return make_batch(sequences, np.arange(rows), np.full(rows, events), "sequence")
 
 
 def random_sequences(sequences: int, events: int, items: int, seed: int = 0) -> Sequences:
