@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments.benchmark import main
+from experiments.benchmarking import scale
 from hcrnn_pyro.errors import UserError
 
 SMALL = ["--hidden", "4", "--contexts", "3", "--batch-size", "64", "--repeats", "1"]
@@ -41,6 +42,39 @@ def test_every_row_is_printed_and_written_for_every_data_set(capsys, tmp_path, l
             assert record["ratio_to_gru"] == pytest.approx(record["median"] / gru[record["what"]]["median"])
 
 
+def test_a_sweep_is_a_table_for_each_axis(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "EVENTS", 3)
+    monkeypatch.setattr(scale, "SWEPT", {"K": (2, 5), "events": (3 * 64 * 4,)})
+    file = tmp_path / "rows.json"
+    main([*SMALL, "--scale", "K", "events", "--json", str(file)])
+    printed = capsys.readouterr().out
+    assert "K, random sequences: B = 64, T = 3, V = 2,000, H = 4;" in printed
+    assert "events, random sequences: B = 64, T = 3, V = 2,000, H = 4, K = 3;" in printed
+    records = json.loads(file.read_text())
+    rows = list(dict.fromkeys((record["what"], record["unit"]) for record in records))
+    assert rows == [
+        ("K = 2", "CPU ms a step"),
+        ("K = 2", "MiB"),
+        ("K = 5", "CPU ms a step"),
+        ("K = 5", "MiB"),
+        ("768 events", "events/s in training"),
+        ("768 events", "CPU s to an epoch's first batch"),
+    ]
+    memory = {r["what"]: r["median"] for r in records if r["unit"] == "MiB" and r["system"] == "hcrnn3-bi"}
+    assert memory["K = 5"] > memory["K = 2"]
+
+
+def test_the_parts_of_a_step_add_up_to_it(capsys, tmp_path, logs):
+    file = tmp_path / "rows.json"
+    main([*SMALL, "--data", logs[0], "--profile", "--json", str(file)])
+    assert "arithmetic floor" in capsys.readouterr().out
+    for system in ("hcrnn3-bi", "GRU"):
+        ms = {r["what"]: r["median"] for r in json.loads(file.read_text()) if r["system"] == system}
+        whole = ms.pop("step")
+        assert ms.pop("step without Pyro") + ms["Pyro"] == pytest.approx(whole)
+        assert sum(ms.values()) == pytest.approx(whole)
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -48,6 +82,8 @@ def test_every_row_is_printed_and_written_for_every_data_set(capsys, tmp_path, l
         (["--seed", "-1"], "--seed is a whole number"),
         (["--data", "movilens", "synthetic"], "Did you mean 'movielens'"),
         (["--json", "nowhere/rows.json"], "the folder nowhere does not exist"),
+        (["--scale", "K", "--profile"], "ask for one of them"),
+        (["--recbole", "python", "--profile"], "--recbole adds a row to the comparison"),
     ],
 )
 def test_nonsense_is_refused(flags, sentence):

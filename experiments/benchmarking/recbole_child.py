@@ -21,15 +21,15 @@ def main() -> None:
     )  # RecBole reads the one and prints to the other
     warnings.simplefilter("ignore")  # of RecBole's, about newer versions of what it uses
 
-    import torch
     from recbole.config import Config
     from recbole.data import create_dataset
     from recbole.data.dataloader import TrainDataLoader
     from recbole.model.sequential_recommender import NARM
     from recbole.trainer import Trainer
     from recbole.utils import init_seed
+    from torch import set_num_threads
 
-    torch.set_num_threads(int(threads))
+    set_num_threads(int(threads))
     settings = {
         "data_path": folder,
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},

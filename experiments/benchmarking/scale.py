@@ -36,8 +36,8 @@ class Sizes:
     B: int
     H: int
     K: int
-    T: int = EVENTS
-    V: int = ITEMS
+    T: int
+    V: int
 
     def __str__(self) -> str:
         return f"B = {self.B}, T = {self.T}, V = {self.V:,}, H = {self.H}, K = {self.K}"
@@ -45,7 +45,7 @@ class Sizes:
 
 def sweep(config: BenchmarkConfig, axis: Axis) -> tuple[list[Row], str]:
     """The rows of one sweep, and the sizes that stay where they are, in words."""
-    base = Sizes(config.batch_size, config.hcrnn.hidden, config.hcrnn.contexts)
+    base = Sizes(config.batch_size, config.hcrnn.hidden, config.hcrnn.contexts, EVENTS, ITEMS)
     if axis == "events":
         rows = [row for events in SWEPT[axis] for row in _data(config, base, events)]
     else:
