@@ -26,16 +26,13 @@ from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import EvaluationConfig, evaluate, evaluate_parts, summarise
+from hcrnn_pyro.pair import NONE, PairConfig, build_pair, default_settings
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import pair_summary, result_table
 from hcrnn_pyro.runs import (
     CHECKPOINT,
     METRICS,
-    NONE,
-    PairConfig,
-    build_pair,
     check_data,
-    default_settings,
     load_run,
     read_config,
     save_results,

@@ -6,8 +6,8 @@ import pandas as pd
 from torch import nn
 
 from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.pair import NONE, PairConfig
 from hcrnn_pyro.published import PAPER_NAMES, published_metrics
-from hcrnn_pyro.runs import NONE, PairConfig
 
 COLUMNS = ("recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "predictions")
 LABELS = {

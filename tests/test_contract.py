@@ -17,8 +17,8 @@ from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.data.batches import SCOPES, Batch, make_batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.elbo import Objective
+from hcrnn_pyro.pair import NONE, PairConfig, build_pair
 from hcrnn_pyro.prediction import PosteriorPredictive, posterior_means
-from hcrnn_pyro.runs import NONE, PairConfig, build_pair
 from hcrnn_pyro.sites import is_latent
 from models import MODELS, PRIORS
 

@@ -13,10 +13,9 @@ import hcrnn_pyro
 from hcrnn_pyro.data.synthetic import SyntheticProcess
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, evaluate_parts
+from hcrnn_pyro.pair import PairConfig, build_pair
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import (
-    PairConfig,
-    build_pair,
     check_data,
     load_run,
     load_weights,

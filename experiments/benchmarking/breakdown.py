@@ -154,11 +154,11 @@ def profile_table(rows: Sequence[Row]) -> str:
     systems = [name for name in whole.runs if name != FLOOR]
     cells = pd.DataFrame(index=[row.what for row in rows])
     for system in systems:
-        cells[f"{system}, {whole.unit}"] = [number(row.median(system)) for row in rows]
-        cells["of the step" + " " * systems.index(system)] = [
+        cells[f"{system} ({whole.unit})"] = [number(row.median(system)) for row in rows]
+        cells["share" + " " * systems.index(system)] = [
             f"{row.median(system) / whole.median(system):.1%}" for row in rows
         ]
-    cells[f"{FLOOR}, {whole.unit}"] = [number(row.median(FLOOR)) if FLOOR in row.runs else "" for row in rows]
+    cells[f"{FLOOR} ({whole.unit})"] = [number(row.median(FLOOR)) if FLOOR in row.runs else "" for row in rows]
     for system in systems:
         if system != GRU:
             cells[f"{system} reaches"] = [

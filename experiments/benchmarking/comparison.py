@@ -52,7 +52,7 @@ def compare(config: BenchmarkConfig, data: DataSet) -> list[Row]:
         seconds("evaluation of test, one-pass", lambda bench: bench.evaluate(data.test, "one-pass")),
         row("an answer to one user", "ms", answer),
         row("memory of the largest step", "MiB", memory),
-        *(_of_a_gpu(config, data, batches, benches, epoch) if config.device == "cuda" else []),
+        *(of_a_gpu(config, data, batches, benches, epoch) if config.device == "cuda" else []),
     ]
 
 
@@ -68,10 +68,11 @@ def _epoch(config: BenchmarkConfig, data: DataSet, batches: Batches, benches: Ma
         return Row("training epoch", clock.unit, in_turns(measures, config.repeats))
 
 
-def _of_a_gpu(
+def of_a_gpu(
     config: BenchmarkConfig, data: DataSet, batches: Batches, benches: Mapping[str, Bench], epoch: Row
 ) -> list[Row]:
-    """What matters where arithmetic is cheap: throughput, the share of the peak that is used, and what fits."""
+    """What matters where arithmetic is cheap: what the host does, throughput, the share of the peak, and what fits."""
+    host = {name: partial(Clock("cpu"), partial(bench.train, batches)) for name, bench in benches.items()}
     predictions = data.train.predictions
     rates = {name: [predictions / seconds for seconds in epoch.runs[name]] for name in benches}
     sizes = (data.catalogue_size, config.hcrnn.hidden, config.hcrnn.contexts)
@@ -85,6 +86,7 @@ def _of_a_gpu(
     longest = int(data.train.lengths.max())
     fitting = {name: [float(largest_batch(bench, longest, data.catalogue_size))] for name, bench in benches.items()}
     return [
+        Row("training epoch, the host's part", "CPU s", in_turns(host, config.repeats)),
         Row("training", "events/s", rates),
         Row("share of the peak in float32 products", "%", shares),
         Row(f"largest batch of {longest} events that fits, a power of 2", "sequences", fitting),
