@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
+from hcrnn_pyro.kernels import scan_backward, scan_cpu, scan_forward
 from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
-from hcrnn_pyro.kernels.scan_backward import ScanBackward
-from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps, forward
+from hcrnn_pyro.kernels.scan_backward import to_inputs, to_weights
+from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps
 
 
 def scan(weights: ScanWeights, agreement: bool, inputs: ScanInputs) -> ScanResult:
@@ -47,6 +48,7 @@ class _Scan(Function):
     @staticmethod
     def forward(ctx: Any, agreement: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs, weights = _parted(tensors)
+        forward = scan_cpu.forward if on_cpu(inputs) else scan_forward.forward
         steps = forward(agreement, inputs, weights)
         ctx.agreement = agreement
         ctx.save_for_backward(*tensors, *steps)
@@ -57,9 +59,14 @@ class _Scan(Function):
     def backward(ctx: Any, grad_hidden: Tensor, grad_local_context: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = _parted(ctx.saved_tensors)
         steps = Steps(*ctx.saved_tensors[len(inputs) + len(weights) :])
-        backward = ScanBackward(ctx.agreement, inputs, weights, steps)
-        backward.run(grad_hidden, grad_local_context)
-        return None, *backward.grad_inputs(), *backward.grad_weights()
+        backward = scan_cpu.backward if on_cpu(inputs) else scan_backward.backward
+        grads = backward(ctx.agreement, inputs, weights, steps, grad_hidden, grad_local_context)
+        return None, *to_inputs(ctx.agreement, grads, steps), *to_weights(grads, steps)
+
+
+def on_cpu(inputs: ScanInputs) -> bool:
+    """Whether the compiled loops can run; elsewhere the same is done in operations on whole tensors."""
+    return inputs.items.device.type == "cpu"
 
 
 def _parted(tensors: Any) -> tuple[ScanInputs, ScanWeights]:

@@ -50,122 +50,152 @@ def slopes_of(steps: Steps) -> Slopes:
     )
 
 
-class ScanBackward:
-    """Gradients of everything that went into a scan.
+class Gradients(NamedTuple):
+    """What the backward loop leaves; time comes first."""
+
+    packed: Tensor  # of the inputs of G_t^c, z_t, r_t and of the query, side by side as the weights are packed
+    candidate: Tensor  # of its input
+    drift: Tensor  # of the drift gate's input; of no steps where there is no such gate
+    read: Tensor  # of what the drift weight reads
+    proposed: Tensor  # of c~_t
+    theta: Tensor
+    projected_contexts: Tensor
+    score: Tensor  # of v_theta
+    hidden: Tensor  # of h_0
+    local_context: Tensor  # of c_0
+
+
+def backward(
+    agreement: bool, inputs: ScanInputs, weights: ScanWeights, steps: Steps, after_hidden: Tensor, after_local: Tensor
+) -> Gradients:
+    """From the last step to the first.
 
     Args:
         agreement: whether the drift weight read x_t * c_t, or c_t alone.
         inputs: what ran through the scan.
         weights: of the cell.
         steps: what :func:`hcrnn_pyro.kernels.scan_forward.forward` left.
+        after_hidden: (R, T, H) gradients of h_1..h_T, but for their way through later steps.
+        after_local: (R, T, E) of c_1..c_T, likewise.
     """
+    loop = _Loop(agreement, inputs, weights, steps)
+    for t in reversed(range(len(loop.grads.candidate))):
+        loop.grads.hidden.add_(after_hidden[:, t])
+        loop.grads.local_context.add_(after_local[:, t])
+        loop.leave_hidden(t)
+        loop.leave_local_context(t)
+        loop.leave_attention(t)
+    return loop.grads
+
+
+def new_gradients(inputs: ScanInputs, weights: ScanWeights, steps: Steps) -> Gradients:
+    """Room for the gradients; those that are added up start at 0."""
+    (time, rows, size), embedding = steps.candidate.shape, inputs.items.shape[-1]
+    return Gradients(
+        packed=inputs.items.new_empty(time, rows, embedding + 3 * size),
+        candidate=torch.empty_like(steps.candidate),
+        drift=torch.empty_like(steps.drift_gate),
+        read=torch.empty_like(steps.read),
+        proposed=torch.empty_like(steps.proposed),
+        theta=torch.zeros_like(inputs.theta),
+        projected_contexts=torch.zeros_like(inputs.projected_contexts),
+        score=torch.zeros_like(weights.context_score),
+        hidden=torch.zeros_like(inputs.hidden),
+        local_context=torch.zeros_like(inputs.local_context),
+    )
+
+
+class _Loop:
+    """One step back, part by part."""
 
     def __init__(self, agreement: bool, inputs: ScanInputs, weights: ScanWeights, steps: Steps) -> None:
         self.agreement, self.inputs, self.weights, self.steps = agreement, inputs, weights, steps
-        self.own_drift_gate = weights.drift_bias is not None
-        embedding, size = inputs.items.shape[-1], inputs.hidden.shape[-1]
-        like = steps.candidate
-        # Side by side, as the weights are packed: G_t^c, z_t, r_t and the query, so that one product serves all four.
-        self.packed = like.new_empty(*like.shape[:2], embedding + 3 * size)
-        self.local_gate, self.update, self.reset, self.query = self.packed.split([embedding, size, size, size], dim=-1)
-        self.candidate = torch.empty_like(like)
-        self.drift = torch.empty_like(like) if self.own_drift_gate else self.reset
-        self.read, self.proposed = torch.empty_like(steps.read), torch.empty_like(steps.proposed)
-        self.hidden, self.local_context = torch.zeros_like(inputs.hidden), torch.zeros_like(inputs.local_context)
-        self.unscored_query = torch.zeros_like(steps.query)  # without the factor v_theta
-        self.score = torch.zeros_like(weights.context_score)
+        self.slopes = slopes_of(steps)
+        self.grads = new_gradients(inputs, weights, steps)
+        sizes = [inputs.items.shape[-1], *3 * [steps.candidate.shape[-1]]]
+        self.local_gate, self.update, self.reset, self.query = self.grads.packed.split(sizes, dim=-1)
         self.key_factor = key_factor_at(inputs, 0)
-        self.key = torch.zeros_like(self.key_factor)
-        self.theta = torch.empty_like(inputs.theta)
-        self.projected_contexts = torch.zeros_like(inputs.projected_contexts)
+        self.grad_key = torch.zeros_like(self.key_factor)  # without the factor v_theta
 
-    def run(self, grad_hidden: Tensor, grad_local_context: Tensor) -> None:
-        """From the last step to the first.
-
-        Args:
-            grad_hidden: (R, T, H) of the loss in h_1..h_T, but for its way through later steps.
-            grad_local_context: (R, T, E) of the loss in c_1..c_T, likewise.
-        """
-        slopes = Slopes(*(tensor.unbind(0) for tensor in slopes_of(self.steps)))  # type: ignore[arg-type]
-        hidden, local_context = grad_hidden.unbind(1), grad_local_context.unbind(1)
-        for t in reversed(range(len(self.candidate))):
-            self.hidden += hidden[t]
-            self.local_context += local_context[t]
-            self._temporary_context(t, slopes)
-            self._local_context(t, slopes)
-            self._attention(t)
-            self.hidden.addmm_(self.packed[t], self.weights.hidden)
-            self.local_context.addmm_(self.local_gate[t], self.weights.local_to_local)
-        if not self.inputs.theta_per_step:
-            self._keys(self.inputs.theta, self.theta)
-
-    def _temporary_context(self, t: int, slopes: Slopes) -> None:
+    def leave_hidden(self, t: int) -> None:
         """From h_t to h_{t-1} directly, to the gates behind h_t, and to c_t."""
-        torch.mul(self.hidden, slopes.update[t], out=self.update[t])
-        candidate = torch.mul(self.hidden, slopes.candidate[t], out=self.candidate[t])
-        kept = candidate @ self.weights.history_to_candidate
-        torch.mul(kept, slopes.reset[t], out=self.reset[t])
-        if self.own_drift_gate:
-            torch.mul(kept, slopes.drift[t], out=self.drift[t])
-        self.hidden.mul_(slopes.keep_hidden[t]).addcmul_(kept, slopes.keep_history[t])
+        grads, slopes = self.grads, self.slopes
+        torch.mul(grads.hidden, slopes.update[t], out=self.update[t])
+        torch.mul(grads.hidden, slopes.candidate[t], out=grads.candidate[t])
+        kept = grads.candidate[t] @ self.weights.history_to_candidate
+        drift = torch.mul(kept, slopes.reset[t], out=self.reset[t])
+        if self.weights.drift_bias is not None:
+            drift = torch.mul(kept, slopes.drift[t], out=grads.drift[t])
+        grads.hidden.mul_(slopes.keep_hidden[t]).addcmul_(kept, slopes.keep_history[t])
 
-        read = torch.mm(self.drift[t], self.weights.drift, out=self.read[t])
+        read = torch.mm(drift, self.weights.drift, out=grads.read[t])
         if self.agreement:
-            self.local_context.addcmul_(read, self.inputs.items[:, t])
+            grads.local_context.addcmul_(read, self.inputs.items[:, t])
         else:
-            self.local_context += read
-        self.local_context.addmm_(self.update[t], self.weights.local_to_update)
+            grads.local_context.add_(read)
+        grads.local_context.addmm_(self.update[t], self.weights.local_to_update)
 
-    def _local_context(self, t: int, slopes: Slopes) -> None:
+    def leave_local_context(self, t: int) -> None:
         """From c_t to c_{t-1} directly, to its gate and to the context proposed."""
-        torch.mul(self.local_context, slopes.local[t], out=self.local_gate[t])
-        torch.mul(self.local_context, slopes.propose[t], out=self.proposed[t])
-        self.local_context.mul_(slopes.keep_local[t])
+        grads, slopes = self.grads, self.slopes
+        torch.mul(grads.local_context, slopes.local[t], out=self.local_gate[t])
+        torch.mul(grads.local_context, slopes.propose[t], out=grads.proposed[t])
+        grads.local_context.mul_(slopes.keep_local[t])
 
-    def _attention(self, t: int) -> None:
-        """From the context proposed to query, keys and v_theta of the context attention."""
-        if self.inputs.theta_per_step:
-            self.key_factor = key_factor_at(self.inputs, t)
-            self.key.zero_()
-        grad = (self.proposed[t] @ self.inputs.global_contexts.T).unsqueeze(1)
-        grad_scores = torch._softmax_backward_data(grad, self.steps.attention[t], -1, grad.dtype)
-        query = self.unscored_query[t]
-        additive.add_gradients(self.steps.query[t], self.key_factor, grad_scores, query, self.key, self.score)
+    def leave_attention(self, t: int) -> None:
+        """From the context proposed to query, keys and v_theta, and from all inputs of the gates to h_{t-1}, c_{t-1}."""
+        inputs, grads, size = self.inputs, self.grads, self.grads.hidden.shape[-1]
+        if inputs.theta_per_step:
+            self.key_factor = key_factor_at(inputs, t)
+            self.grad_key.zero_()
+        grad = grads.proposed[t] @ inputs.global_contexts.T
+        scores = torch._softmax_backward_data(grad, self.steps.attention[t], -1, grad.dtype).unsqueeze(1)
+        query, query_factor = grad.new_zeros(len(grad), 1, size), self.steps.query[t].unsqueeze(1)
+        additive.add_gradients(query_factor, self.key_factor, scores, query, self.grad_key, grads.score)
         torch.mul(query.squeeze(1), self.weights.context_score, out=self.query[t])
-        if self.inputs.theta_per_step:
-            self._keys(self.inputs.theta[:, t], self.theta[:, t])
+        if inputs.theta_per_step:
+            self._leave_keys(inputs.theta[:, t], grads.theta[:, t])
+        elif t == 0:
+            self._leave_keys(inputs.theta, grads.theta)
+        grads.hidden.addmm_(grads.packed[t], self.weights.hidden)
+        grads.local_context.addmm_(self.local_gate[t], self.weights.local_to_local)
 
-    def _keys(self, theta: Tensor, grad_theta: Tensor) -> None:
+    def _leave_keys(self, theta: Tensor, grad_theta: Tensor) -> None:
         """From the keys, theta_k (M W_thetaa)_k, to both factors."""
-        key = self.key * self.weights.context_score
+        key = self.grad_key * self.weights.context_score
         grad_theta.copy_((key * self.inputs.projected_contexts).sum(-1))
-        self.projected_contexts += torch.einsum("rkh,rk->kh", key, theta)
+        self.grads.projected_contexts.add_(torch.einsum("rkh,rk->kh", key, theta))
 
-    def grad_inputs(self) -> ScanInputs:
-        """Of the inputs, in their order."""
-        gates = self.packed[..., : -self.candidate.shape[-1]]
-        items = self.read * self.steps.local_context[1:] if self.agreement else torch.zeros_like(self.read)
-        return ScanInputs(
-            items=items.transpose(0, 1),
-            projected=torch.cat([gates, self.candidate], dim=-1).transpose(0, 1),
-            theta=self.theta,
-            projected_contexts=self.projected_contexts,
-            global_contexts=_product(self.steps.attention, self.proposed),
-            hidden=self.hidden,
-            local_context=self.local_context,
-        )
 
-    def grad_weights(self) -> ScanWeights:
-        """Of the weights, in their order."""
-        return ScanWeights(
-            hidden=_product(self.packed, self.steps.hidden[:-1]),
-            context_score=self.score,
-            local_to_local=_product(self.local_gate, self.steps.local_context[:-1]),
-            local_to_update=_product(self.update, self.steps.local_context[1:]),
-            history_to_candidate=_product(self.candidate, self.steps.kept),
-            drift=_product(self.drift, self.steps.read),
-            drift_bias=self.drift.sum((0, 1)) if self.own_drift_gate else None,
-        )
+def to_inputs(agreement: bool, grads: Gradients, steps: Steps) -> ScanInputs:
+    """Gradients of the inputs, in their order."""
+    gates = grads.packed[..., : -grads.candidate.shape[-1]]
+    items = grads.read * steps.local_context[1:] if agreement else torch.zeros_like(grads.read)
+    return ScanInputs(
+        items=items.transpose(0, 1),
+        projected=torch.cat([gates, grads.candidate], dim=-1).transpose(0, 1),
+        theta=grads.theta,
+        projected_contexts=grads.projected_contexts,
+        global_contexts=_product(steps.attention, grads.proposed),
+        hidden=grads.hidden,
+        local_context=grads.local_context,
+    )
+
+
+def to_weights(grads: Gradients, steps: Steps) -> ScanWeights:
+    """Gradients of the weights, in their order, each one product over all steps and rows."""
+    embedding, size = steps.read.shape[-1], steps.candidate.shape[-1]
+    local_gate, update, reset, _ = grads.packed.split([embedding, size, size, size], dim=-1)
+    own_drift_gate = len(grads.drift) > 0
+    return ScanWeights(
+        hidden=_product(grads.packed, steps.hidden[:-1]),
+        context_score=grads.score,
+        local_to_local=_product(local_gate, steps.local_context[:-1]),
+        local_to_update=_product(update, steps.local_context[1:]),
+        history_to_candidate=_product(grads.candidate, steps.kept),
+        drift=_product(grads.drift if own_drift_gate else reset, steps.read),
+        drift_bias=grads.drift.sum((0, 1)) if own_drift_gate else None,
+    )
 
 
 def _product(left: Tensor, right: Tensor) -> Tensor:

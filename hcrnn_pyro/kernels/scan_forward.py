@@ -43,8 +43,8 @@ class Steps(NamedTuple):
 
     hidden: Tensor  # h_0..h_T
     local_context: Tensor  # c_0..c_T
-    query: Tensor  # (T, R, 1, H) the context attention's, h_{t-1} W_ha, as a factor
-    attention: Tensor  # (T, R, 1, K) alpha_t
+    query: Tensor  # the context attention's, h_{t-1} W_ha, as a factor
+    attention: Tensor  # alpha_t
     proposed: Tensor  # c~_t
     gates: Tensor  # G_t^c, z_t, r_t side by side
     read: Tensor  # what the drift weight reads, x_t * c_t or c_t
@@ -63,8 +63,8 @@ def new_steps(inputs: ScanInputs, own_drift_gate: bool) -> Steps:
     steps = Steps(
         hidden=room(time + 1, size),
         local_context=room(time + 1, embedding),
-        query=room(time, 1, size),
-        attention=room(time, 1, len(inputs.global_contexts)),
+        query=room(time, size),
+        attention=room(time, len(inputs.global_contexts)),
         proposed=room(time, embedding),
         gates=room(time, embedding + 2 * size),
         read=room(time, embedding),
@@ -88,17 +88,16 @@ def forward(agreement: bool, inputs: ScanInputs, weights: ScanWeights) -> Steps:
     local_gates = steps.gates[..., :embedding].unbind(0)
     other_gates = steps.gates[..., embedding:].unbind(0)
     update_gates, reset_gates = (gate.unbind(0) for gate in steps.gates[..., embedding:].split(size, dim=-1))
-    queries = steps.query.squeeze(2).unbind(0)
     per_step = zip(inputs.items.unbind(1), projected_gates.unbind(0), projected_candidate.unbind(0), strict=True)
     for t, (item, gate_input, candidate_input) in enumerate(per_step):
         hidden, local_context = at.hidden[t], at.local_context[t]
         torch.addmm(gate_input, hidden, to_gates, out=at.gates[t])
-        additive.factor_(torch.mm(hidden, to_query, out=queries[t]))
+        query = additive.factor_(torch.mm(hidden, to_query, out=at.query[t]))
         if inputs.theta_per_step:
             key_factor = key_factor_at(inputs, t)
-        scores = additive.scores(at.query[t], key_factor, weights.context_score)
-        torch.softmax(scores, dim=-1, out=at.attention[t])
-        torch.mm(at.attention[t].squeeze(1), inputs.global_contexts, out=at.proposed[t])
+        scores = additive.scores(query.unsqueeze(1), key_factor, weights.context_score)
+        torch.softmax(scores.squeeze(1), dim=-1, out=at.attention[t])
+        torch.mm(at.attention[t], inputs.global_contexts, out=at.proposed[t])
 
         local_gates[t].addmm_(local_context, weights.local_to_local.T).sigmoid_()
         local_context = torch.lerp(local_context, at.proposed[t], local_gates[t], out=at.local_context[t + 1])
