@@ -1,10 +1,10 @@
-"""Scores of additive attention, score(query, key) = v . sigmoid(query + key), without keeping a value per pair and unit.
+"""Scores of additive attention, v . sigmoid(query + key), without keeping a value for every pair and unit.
 
 Axes: B rows, Q queries, K keys, H hidden.
 
-Queries and keys come in as factors, exp(-query) and exp(-key): then sigmoid(query + key) is one product and one division,
-1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they live in a
-register of a compiled loop; elsewhere for the length of one call.
+Queries and keys come in as factors, exp(-query) and exp(-key): then sigmoid(query + key) is one product and one
+division, 1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they live
+in a register of a compiled loop; elsewhere for the length of one call.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def additive_scores(
 ) -> Float[Tensor, "*batch queries keys"]:
     """sum_h v_h sigmoid(query_h + key_h) for every pair; differentiable once.
 
-    Equal to :func:`hcrnn_pyro.kernels.reference.additive_scores`, but that a query or key beyond +-87 (in float32; 708 in
-    float64) counts as that number.
+    Equal to :func:`hcrnn_pyro.kernels.reference.additive_scores`, but that a query or key beyond +-87 (in float32; 708
+    in float64) counts as that number.
 
     Args:
         query: one for each question.
@@ -48,7 +48,7 @@ class _AdditiveScores(Function):
         return scores(*factors, weight)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query_factor, key_factor, weight = ctx.saved_tensors
         grads = tuple(torch.zeros_like(tensor) for tensor in (query_factor, key_factor, weight))
@@ -68,7 +68,7 @@ def scores(
     weight: Float[Tensor, " hidden"],
 ) -> Float[Tensor, "rows queries keys"]:
     """The scores, from the factors of queries and keys."""
-    if query_factor.device.type != "cpu":
+    if not loops.can_run_on(query_factor):
         return _sigmoids(query_factor, key_factor) @ weight
     result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
     loops.scores(*_arrays(query_factor, key_factor, weight, result))
@@ -84,7 +84,7 @@ def add_gradients(
     grad_weight: Float[Tensor, " hidden"],
 ) -> None:
     """Add the gradients of :func:`scores` to the last three; query's and key's lack their common factor v."""
-    if query_factor.device.type == "cpu":
+    if loops.can_run_on(query_factor):
         loops.add_gradients(*_arrays(query_factor, key_factor, grad, grad_query, grad_key, grad_weight))
         return
     sigmoids = _sigmoids(query_factor, key_factor)

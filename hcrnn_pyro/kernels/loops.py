@@ -11,6 +11,7 @@ from typing import no_type_check
 import numba
 import numpy as np
 from numba.extending import overload
+from torch import Tensor
 
 # Sums may be reordered, so that they run in vector registers; infinities and NaN keep their meaning.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
@@ -18,7 +19,13 @@ compiled = numba.njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True
 INLINED = {"fastmath": FAST, "error_model": "numpy", "forceinline": True}
 
 
-def exponential(x):  # noqa: D103, ANN001 - the two bodies are below
+def can_run_on(tensor: Tensor) -> bool:
+    """Whether the loops can read the tensor; where they cannot, operations on whole tensors do the same."""
+    return tensor.device.type == "cpu"
+
+
+@no_type_check
+def exponential(x):  # noqa: D103 - the two bodies are below
     raise NotImplementedError
 
 
@@ -52,6 +59,7 @@ def exponential_float64(x):
     return math.exp(min(max(x, -708.0), 708.0)) if x == x else x
 
 
+@no_type_check
 def like(number, x):  # noqa: D103 - the body is below
     raise NotImplementedError
 

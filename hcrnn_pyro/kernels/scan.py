@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from hcrnn_pyro.kernels import scan_backward, scan_cpu, scan_forward
+from hcrnn_pyro.kernels import loops, scan_backward, scan_cpu, scan_forward
 from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
 from hcrnn_pyro.kernels.scan_backward import to_inputs, to_weights
 from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps
@@ -41,32 +40,28 @@ def scan(weights: ScanWeights, agreement: bool, inputs: ScanInputs) -> ScanResul
         local_context=inputs.local_context.flatten(0, -2),
     )
     states = _Scan.apply(agreement, *merged, *weights)
-    return ScanResult(*(state.view(*batch, *state.shape[1:]) for state in states), gates=None)
+    hidden, local_context = (state.view(*batch, *state.shape[1:]) for state in states)
+    return ScanResult(hidden, local_context, gates=None)
 
 
 class _Scan(Function):
     @staticmethod
     def forward(ctx: Any, agreement: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs, weights = _parted(tensors)
-        forward = scan_cpu.forward if on_cpu(inputs) else scan_forward.forward
+        forward = scan_cpu.forward if loops.can_run_on(inputs.items) else scan_forward.forward
         steps = forward(agreement, inputs, weights)
         ctx.agreement = agreement
         ctx.save_for_backward(*tensors, *steps)
         return steps.hidden[1:].transpose(0, 1), steps.local_context[1:].transpose(0, 1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_hidden: Tensor, grad_local_context: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = _parted(ctx.saved_tensors)
         steps = Steps(*ctx.saved_tensors[len(inputs) + len(weights) :])
-        backward = scan_cpu.backward if on_cpu(inputs) else scan_backward.backward
+        backward = scan_cpu.backward if loops.can_run_on(inputs.items) else scan_backward.backward
         grads = backward(ctx.agreement, inputs, weights, steps, grad_hidden, grad_local_context)
         return None, *to_inputs(ctx.agreement, grads, steps), *to_weights(grads, steps)
-
-
-def on_cpu(inputs: ScanInputs) -> bool:
-    """Whether the compiled loops can run; elsewhere the same is done in operations on whole tensors."""
-    return inputs.items.device.type == "cpu"
 
 
 def _parted(tensors: Any) -> tuple[ScanInputs, ScanWeights]:

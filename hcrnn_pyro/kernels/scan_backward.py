@@ -143,7 +143,7 @@ class _Loop:
         grads.local_context.mul_(slopes.keep_local[t])
 
     def leave_attention(self, t: int) -> None:
-        """From the context proposed to query, keys and v_theta, and from all inputs of the gates to h_{t-1}, c_{t-1}."""
+        """From the context proposed to query, keys and v_theta, and from what the gates read to h_{t-1}, c_{t-1}."""
         inputs, grads, size = self.inputs, self.grads, self.grads.hidden.shape[-1]
         if inputs.theta_per_step:
             self.key_factor = key_factor_at(inputs, t)

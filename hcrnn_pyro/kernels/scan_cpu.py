@@ -1,4 +1,4 @@
-"""The compiled loops of :mod:`hcrnn_pyro.kernels.scan_loops` on tensors, blocks of rows shared out over torch's threads.
+"""The loops of :mod:`hcrnn_pyro.kernels.scan_loops` on tensors, with blocks of rows shared out over torch's threads.
 
 Axes: T time, R rows, E embedding, H hidden, K global contexts.
 """

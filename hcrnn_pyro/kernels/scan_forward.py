@@ -6,7 +6,7 @@ Axes: T time, R rows, E embedding, H hidden, K global contexts; time comes first
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -84,7 +84,7 @@ def forward(agreement: bool, inputs: ScanInputs, weights: ScanWeights) -> Steps:
     to_gates, to_query = weights.hidden.T.split([gates, size], dim=-1)
     projected_gates, projected_candidate = inputs.projected.transpose(0, 1).split([gates, size], dim=-1)
     key_factor = key_factor_at(inputs, 0)
-    at = Steps(*(tensor.unbind(0) for tensor in steps))  # indexing a tuple is cheaper than indexing a tensor
+    at: Any = Steps._make(tensor.unbind(0) for tensor in steps)  # indexing a tuple is cheaper than indexing a tensor
     local_gates = steps.gates[..., :embedding].unbind(0)
     other_gates = steps.gates[..., embedding:].unbind(0)
     update_gates, reset_gates = (gate.unbind(0) for gate in steps.gates[..., embedding:].split(size, dim=-1))

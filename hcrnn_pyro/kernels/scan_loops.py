@@ -2,8 +2,8 @@
 
 Axes: T time, R rows, E embedding, H hidden, K global contexts. The arrays are those of
 :mod:`hcrnn_pyro.kernels.scan_forward` and :mod:`hcrnn_pyro.kernels.scan_backward`, which say the same in operations on
-whole tensors. Here a block of rows runs through all of its steps by itself: its states and the weights stay in cache, and
-no result depends on how the blocks are shared out over threads.
+whole tensors. Here a block of rows runs through all of its steps by itself: its states and the weights stay in cache,
+and no result depends on how the blocks are shared out over threads.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def forward(first, last, agreement, inputs, weights, steps):
         for t in range(time):
             if t < inputs.theta.shape[1]:
                 fill_keys(start, stop, t, inputs, keys)
-            hidden, gates = steps.hidden[t], steps.gates[t]
+            gates = steps.gates[t]
             project(start, stop, t, inputs, weights, steps)
             propose(start, stop, inputs, weights, keys, steps.query[t], steps.attention[t], steps.proposed[t])
             add_product(start, stop, steps.local_context[t], 0, weights.local_to_local, gates, 0)

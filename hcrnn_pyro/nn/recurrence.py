@@ -15,8 +15,8 @@ from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
 from hcrnn_pyro.kernels.scan import ScanWeights, scan
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
 
-# Whether the drift weight reads x_t * c_t or c_t alone, by the equation of the history kept. Looked up by the method and
-# not by the class, so that a cell derived from one of these with an equation of its own is run by the plain loop.
+# Whether the drift weight reads x_t * c_t or c_t alone, by the equation of the history kept. Looked up by the method
+# and not by the class, so that a cell derived from one of these with an equation of its own is run by the plain loop.
 AGREEMENT = {HCRNN1Cell.keep_history: False, HCRNN2Cell.keep_history: True, HCRNN3Cell.keep_history: True}
 
 
