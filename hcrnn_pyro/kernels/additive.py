@@ -3,8 +3,8 @@
 Axes: B rows, Q queries, K keys, H hidden.
 
 Queries and keys come in as factors, exp(-query) and exp(-key): then sigmoid(query + key) is one product and one
-division, 1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they live
-in a register of a compiled loop; elsewhere for the length of one call.
+division, 1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they
+live in a register of a compiled loop; elsewhere for the length of one call.
 """
 
 from __future__ import annotations
