@@ -27,9 +27,11 @@ from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import Likelihood, NextItem, seen_items
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.kernels.reference import ScanResult, scan
+from hcrnn_pyro.kernels import Kernel
+from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
+from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
 
 Variant = Literal["hcrnn1", "hcrnn2", "hcrnn3", "hcrnn3-bi"]
@@ -55,6 +57,8 @@ class HCRNNConfig:
     """Dropout before the output layer."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
+    kernel: Kernel = "fast"
+    """fast: recurrence and attention with gradients derived by hand. reference: the plain loop over time."""
 
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"--hidden is a size of at least 1; got {self.hidden}.")
@@ -88,11 +92,12 @@ class HCRNN(nn.Module):
         self.items = items
         self.without_replacement = config.likelihood == "without-replacement"
         self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
+        self.kernel = config.kernel
         self.prior = make_prior(config.contexts)
         self.item_embeddings = nn.Parameter(0.1 * torch.randn(items + 1, size).index_fill(0, torch.tensor(0), 0.0))
         self.global_contexts = nn.Parameter(0.1 * torch.randn(config.contexts, size))
         self.cell = make_cell(size, size)
-        self.readout = make_readout(size, size)
+        self.readout = make_readout(size, size, config.kernel)
         self.to_item_space = nn.Linear(self.readout.output_size, size, bias=False)  # W_B
         nn.init.xavier_uniform_(self.to_item_space.weight)
         self.dropout_in = nn.Dropout(config.dropout_in)
@@ -121,18 +126,7 @@ class HCRNN(nn.Module):
         """Run the recurrence over a batch: h_t, c_t and, if asked, what each gate decided."""
         items = self.dropout_in(self.embed(batch.inputs))
         per_step = batch.scope == "filtering"
-        return scan(
-            self.cell,
-            items,
-            self.cell.input_projection(items),
-            theta,
-            self.cell.context_projection(self.global_contexts),
-            self.global_contexts,
-            self.cell.drift_weight,
-            self.cell.initial_state(theta[..., 0, :] if per_step else theta),
-            theta_per_step=per_step,
-            keep_gates=keep_gates,
-        )
+        return recur(self.cell, items, theta, self.global_contexts, per_step, keep_gates, self.kernel)
 
     def embed(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape embedding"]:
         """Embeddings of item indices; padding embeds to zero."""

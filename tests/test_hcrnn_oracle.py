@@ -124,10 +124,10 @@ def test_embedding_and_hidden_sizes_may_differ():
 
     cell, readout = HCRNN3Cell(4, 6), SingleReadout(4, 6)
     theta = torch.full((2, 3), 1 / 3)
-    state = cell.initial_state(theta)
+    state = cell.initial_state(torch.Size([2]))
     item, contexts = torch.randn(2, 4), torch.randn(3, 4)
     scored = theta.unsqueeze(-1) * cell.context_projection(contexts)
-    state, _ = cell(item, cell.input_projection(item), scored, contexts, cell.drift_weight, state)
+    state, _ = cell(item, cell.input_projection(item), scored, contexts, *state, cell.drift_weight)
     assert state.hidden.shape == (2, 6)
     assert state.local_context.shape == (2, 4)
     out = readout(state.hidden.unsqueeze(1), state.local_context.unsqueeze(1), torch.zeros(2, 1, dtype=torch.long))

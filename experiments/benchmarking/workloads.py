@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import numpy as np
 import pyro
@@ -31,10 +30,8 @@ class Bench:
     def __init__(self, system: System, items: int, device: str, seed: int = 0) -> None:
         pyro.set_rng_seed(seed)
         self.device = device
-        self.using = system.using
         self.counts_as_hcrnn = system.counts_as_hcrnn
-        with self.using():
-            model, guide = system.build(items)
+        model, guide = system.build(items)
         self.objective = Objective(model.to(device), guide.to(device), Trace_ELBO())
         self.predictive = PosteriorPredictive(model, guide)
         self.optimiser = adam(self.objective, lr=1e-3)
@@ -42,7 +39,7 @@ class Bench:
     def train(self, batches: Iterable[Batch]) -> None:
         """A step on each batch, as in training: Pyro's checks are off after the first steps of a run."""
         self.objective.train()
-        with self.running():
+        with pyro.validation_enabled(False):
             for batch in batches:
                 terms = self.objective(batch.to(self.device))
                 (terms.loss / terms.predictions).backward()
@@ -52,21 +49,15 @@ class Bench:
     def evaluate(self, sequences: Sequences, method: Method) -> None:
         """Rank every next item of a part."""
         self.objective.eval()
-        with self.running():
+        with pyro.validation_enabled(False):
             evaluate(self.predictive, sequences, method, self.device)
 
     def answer(self, batch: Batch, times: int) -> None:
         """The probabilities of every next item, asked for so many times, one after the other."""
         self.objective.eval()
-        with self.running():
+        with pyro.validation_enabled(False):
             for _ in range(times):
                 self.predictive(batch.to(self.device)).cpu()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """The system's own context, and Pyro's checks off."""
-        with self.using(), pyro.validation_enabled(False):
-            yield
 
 
 def one_user(items: int, events: int, seed: int = 0) -> Batch:

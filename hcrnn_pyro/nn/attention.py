@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 Score = Callable[[Tensor, Tensor], Tensor]
 """Queries (*batch, Q, .) and keys (*batch, T, .) -> scores (*batch, Q, T)."""
 
-CHUNK = 8  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
+CHUNK = 32  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
 LONG = 200  # from so many keys on, training recomputes the scores instead of keeping them: memory stays linear in T
 
 

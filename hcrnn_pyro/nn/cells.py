@@ -10,7 +10,7 @@ Axes: ``*batch`` rows (Pyro adds dimensions on the left), E embedding, H hidden,
     h~_t    = (history kept) W_hh + x_t W_xh + b_h
     h_t     = (1 - z_t) * h_{t-1} + z_t * tanh(h~_t)                      temporary context, Eq. 20
 
-A cell is one step; the loop over time is :func:`hcrnn_pyro.kernels.reference.scan`. The variants differ only in the
+A cell is one step; the loop over time is :func:`hcrnn_pyro.nn.recurrence.recur`. The variants differ only in the
 history that the candidate h~_t keeps, so a variant overrides :meth:`HCRNNCell.keep_history` and nothing else.
 """
 
@@ -80,9 +80,9 @@ class HCRNNCell(nn.Module):
         for single in (self.context_projection, self.local_to_local, self.local_to_update, self.history_to_candidate):
             nn.init.xavier_uniform_(single.weight)
 
-    def initial_state(self, like: Float[Tensor, "*batch contexts"]) -> CellState:
-        """h_0 = c_0 = 0, with the batch shape of the context proportions ``like``."""
-        zeros = [like.new_zeros(*like.shape[:-1], size) for size in (self.blocks[1], self.blocks[0])]
+    def initial_state(self, batch: torch.Size) -> CellState:
+        """h_0 = c_0 = 0 for rows of some batch shape."""
+        zeros = [self.context_score.new_zeros(*batch, size) for size in (self.blocks[1], self.blocks[0])]
         return CellState(*zeros)
 
     def forward(
@@ -91,8 +91,9 @@ class HCRNNCell(nn.Module):
         projected: Float[Tensor, "*#batch packed"],
         scored_contexts: Float[Tensor, "*#batch contexts hidden"],
         global_contexts: Float[Tensor, "contexts embedding"],
-        drift_weight: Float[Tensor, "embedding hidden"],
-        state: CellState,
+        hidden: Float[Tensor, "*batch hidden"],
+        local_context: Float[Tensor, "*batch embedding"],
+        drift_weight: Float[Tensor, "hidden embedding"],
     ) -> tuple[CellState, Gates]:
         """One step.
 
@@ -101,10 +102,10 @@ class HCRNNCell(nn.Module):
             projected: ``input_projection(x_t)``, made for all steps at once by the caller.
             scored_contexts: (theta_k M_k) W_thetaa for every context.
             global_contexts: M_global.
+            hidden: h_{t-1}.
+            local_context: c_{t-1}.
             drift_weight: :attr:`drift_weight`, read once for all steps.
-            state: h_{t-1} and c_{t-1}.
         """
-        hidden, local_context = state
         projected_gates, input_candidate = projected.split([sum(self.blocks[:3]), self.blocks[3]], dim=-1)
         from_hidden = self.hidden_projection(hidden)
         hidden_gates, attention_key = from_hidden.split([sum(self.blocks[:3]), self.blocks[3]], dim=-1)
@@ -126,7 +127,7 @@ class HCRNNCell(nn.Module):
         return CellState(hidden, local_context), gates
 
     @property
-    def drift_weight(self) -> Float[Tensor, "embedding hidden"]:
+    def drift_weight(self) -> Float[Tensor, "hidden embedding"]:
         """The matrix through which the local context decides on the history kept: W_cr or W_d."""
         raise TypeError(ABSTRACT)
 
@@ -135,7 +136,7 @@ class HCRNNCell(nn.Module):
         item: Float[Tensor, "*#batch embedding"],
         local_context: Float[Tensor, "*#batch embedding"],
         reset_input: Float[Tensor, "*#batch hidden"],
-        drift_weight: Float[Tensor, "embedding hidden"],
+        drift_weight: Float[Tensor, "hidden embedding"],
     ) -> tuple[Float[Tensor, "*#batch hidden"], Float[Tensor, "*#batch hidden"]]:
         """The two factors of the history kept, r_t and G_t^d.
 
@@ -159,13 +160,13 @@ class HCRNN1Cell(HCRNNCell):
     @property
     def drift_weight(self) -> Tensor:
         """W_cr."""
-        return self.local_to_reset.weight.T
+        return self.local_to_reset.weight
 
     def keep_history(
         self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        reset_gate = torch.sigmoid(reset_input + local_context @ drift_weight)
+        reset_gate = torch.sigmoid(reset_input + local_context @ drift_weight.T)
         return reset_gate, torch.ones_like(reset_gate)
 
 
@@ -184,7 +185,7 @@ class AgreementCell(HCRNNCell):
     @property
     def drift_weight(self) -> Tensor:
         """W_d, non-negative."""
-        return self.free_agreement.abs().T
+        return self.free_agreement.abs()
 
 
 class HCRNN2Cell(AgreementCell):
@@ -194,7 +195,7 @@ class HCRNN2Cell(AgreementCell):
         self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        reset_gate = torch.sigmoid(reset_input + (item * local_context) @ drift_weight)
+        reset_gate = torch.sigmoid(reset_input + (item * local_context) @ drift_weight.T)
         return reset_gate, torch.ones_like(reset_gate)
 
 
@@ -209,5 +210,5 @@ class HCRNN3Cell(AgreementCell):
         self, item: Tensor, local_context: Tensor, reset_input: Tensor, drift_weight: Tensor
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`HCRNNCell.keep_history`."""
-        drift_gate = torch.sigmoid((item * local_context) @ drift_weight + self.drift_bias)
+        drift_gate = torch.sigmoid((item * local_context) @ drift_weight.T + self.drift_bias)
         return torch.sigmoid(reset_input), drift_gate

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hcrnn_pyro.kernels import Kernel, reference
+from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
 
 
@@ -22,10 +24,12 @@ class SingleReadout(nn.Module):
     Args:
         embedding_size: E, size of a local context.
         hidden_size: H, size of a temporary context.
+        kernel: how the additive scores are computed.
     """
 
-    def __init__(self, embedding_size: int, hidden_size: int) -> None:
+    def __init__(self, embedding_size: int, hidden_size: int, kernel: Kernel = "fast") -> None:
         super().__init__()
+        self.additive_scores = additive_scores if kernel == "fast" else reference.additive_scores
         self.output_size = 2 * hidden_size
         self.query = nn.Linear(hidden_size, hidden_size, bias=False)  # W_ha1
         self.key = nn.Linear(hidden_size, hidden_size, bias=False)  # W_ha2
@@ -55,8 +59,7 @@ class SingleReadout(nn.Module):
         self, query: Float[Tensor, "*batch queries hidden"], key: Float[Tensor, "*batch time hidden"]
     ) -> Float[Tensor, "*batch queries time"]:
         """The scores under alpha^h, of h_t W_ha1 and h_j W_ha2."""
-        pairs = query.unsqueeze(-2) + key.unsqueeze(-3)  # (*batch, Q, T, H)
-        return pairs.sigmoid_() @ self.score
+        return self.additive_scores(query, key, self.score)
 
 
 class BiChannelReadout(SingleReadout):
@@ -67,10 +70,11 @@ class BiChannelReadout(SingleReadout):
     Args:
         embedding_size: E, size of a local context.
         hidden_size: H, size of a temporary context.
+        kernel: how the additive scores are computed.
     """
 
-    def __init__(self, embedding_size: int, hidden_size: int) -> None:
-        super().__init__(embedding_size, hidden_size)
+    def __init__(self, embedding_size: int, hidden_size: int, kernel: Kernel = "fast") -> None:
+        super().__init__(embedding_size, hidden_size, kernel)
         self.output_size = 3 * hidden_size
         self.local_query = nn.Linear(embedding_size, embedding_size, bias=False)  # W_ca1
         self.local_key = nn.Linear(embedding_size, embedding_size, bias=False)  # W_ca2

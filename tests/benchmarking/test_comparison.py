@@ -8,7 +8,7 @@ from experiments.benchmarking import comparison
 from experiments.benchmarking.arithmetic import Peak, hcrnn_operations
 from experiments.benchmarking.config import BenchmarkConfig
 from experiments.benchmarking.measure import Row
-from experiments.benchmarking.systems import GRU, OURS, SASREC, compared_systems
+from experiments.benchmarking.systems import GRU, OURS, REFERENCE, SASREC, compared_systems
 from experiments.benchmarking.workloads import Bench
 from hcrnn_pyro.data.batches import Batches
 from hcrnn_pyro.data.synthetic import SyntheticProcess
@@ -41,12 +41,12 @@ def test_throughput_and_share_of_the_peak_follow_from_the_epoch(monkeypatch):
     products = sum(o.products for batch in batches for o in hcrnn_operations(batch, 40, 4, 3).values())
     monkeypatch.setattr(comparison, "measure_peak", lambda _device: Peak(products=3 * products, sigmoids=1.0))
     monkeypatch.setattr(comparison, "largest_batch", lambda *_: 64)
-    epoch = Row("training epoch", "wall s", {OURS: [4.0], GRU: [2.0], SASREC: [1.0]})
+    epoch = Row("training epoch", "wall s", {OURS: [4.0], REFERENCE: [6.0], GRU: [2.0], SASREC: [1.0]})
     rows = comparison.of_a_gpu(BenchmarkConfig(hcrnn=SETTINGS, repeats=1), data, batches, benches, epoch)
     found = {row.unit: row for row in rows}
     assert found["events/s"].runs[GRU] == [data.train.predictions / 2.0]
-    assert found["%"].runs == {OURS: [pytest.approx(25.0)]}  # arithmetic of one second done in four
-    assert found["sequences"].runs == {OURS: [64.0], GRU: [64.0], SASREC: [64.0]}
+    assert found["%"].runs == {OURS: [pytest.approx(25.0)], REFERENCE: [pytest.approx(100 / 6)]}
+    assert found["sequences"].runs == {name: [64.0] for name in benches}
     assert found["CPU s"].median(OURS) > 0
 
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmarking.arithmetic import Operations, Peak, hcrnn_operations
 from experiments.benchmarking.breakdown import PARTS, Parts
-from experiments.benchmarking.systems import GRU, OURS, compared_systems
+from experiments.benchmarking.systems import GRU, OURS, REFERENCE, compared_systems
 from experiments.benchmarking.workloads import Bench, one_user, random_batch
 from hcrnn_pyro.elbo import Objective
 from models import HCRNNConfig
@@ -67,7 +67,7 @@ def counted(work):
 
 def test_products_are_as_many_as_torch_counts():
     """Torch's counter leaves out matrix times vector: the dot products with v_theta and v_h."""
-    bench = Bench(SYSTEMS[OURS], ITEMS, "cpu")
+    bench = Bench(SYSTEMS[REFERENCE], ITEMS, "cpu")
     parts, model = Parts(bench), bench.predictive.model
     for events in (1, 7):
         batch = random_batch(3, events, ITEMS)
@@ -98,7 +98,7 @@ def test_the_floor_counts_products_forward_and_twice_backward():
     assert Peak(products=100.0, sigmoids=10.0).seconds(Operations(products=50.0, sigmoids=20.0)) == 1.5 + 2.0
 
 
-@pytest.mark.parametrize("name", [OURS, GRU])
+@pytest.mark.parametrize("name", [OURS, REFERENCE, GRU])
 def test_the_step_without_pyro_has_the_same_loss_and_gradients(name):
     bench = Bench(SYSTEMS[name], ITEMS, "cpu")
     batch = random_batch(4, 6, ITEMS)
@@ -112,7 +112,7 @@ def test_the_step_without_pyro_has_the_same_loss_and_gradients(name):
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-@pytest.mark.parametrize("name", [OURS, GRU])
+@pytest.mark.parametrize("name", [OURS, REFERENCE, GRU])
 def test_the_parts_give_the_gradients_of_every_parameter(name):
     bench = Bench(SYSTEMS[name], ITEMS, "cpu")
     before = {key: parameter.clone() for key, parameter in bench.objective.named_parameters()}

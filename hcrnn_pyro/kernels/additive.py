@@ -1,0 +1,102 @@
+"""Scores of additive attention, v . sigmoid(query + key), without keeping a value for every pair and unit.
+
+Axes: B rows, Q queries, K keys, H hidden.
+
+Queries and keys come in as factors, exp(-query) and exp(-key): then sigmoid(query + key) is one product and one
+division, 1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they
+live in a register of a compiled loop; elsewhere for the length of one call.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+
+from hcrnn_pyro.kernels import loops
+
+
+def additive_scores(
+    query: Float[Tensor, "*batch queries hidden"],
+    key: Float[Tensor, "*batch keys hidden"],
+    weight: Float[Tensor, " hidden"],
+) -> Float[Tensor, "*batch queries keys"]:
+    """sum_h v_h sigmoid(query_h + key_h) for every pair; differentiable once.
+
+    Equal to :func:`hcrnn_pyro.kernels.reference.additive_scores`, but that a query or key beyond +-87 (in float32; 708
+    in float64) counts as that number.
+
+    Args:
+        query: one for each question.
+        key: one for each thing asked about.
+        weight: v.
+    """
+    rows = [tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (query, key)]
+    result: Tensor = _AdditiveScores.apply(*rows, weight)
+    return result.view(*query.shape[:-1], key.shape[-2])
+
+
+class _AdditiveScores(Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
+        factors = factor_(query.clone()), factor_(key.clone())
+        ctx.save_for_backward(*factors, weight)
+        return scores(*factors, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        query_factor, key_factor, weight = ctx.saved_tensors
+        grads = tuple(torch.zeros_like(tensor) for tensor in (query_factor, key_factor, weight))
+        add_gradients(query_factor, key_factor, grad.contiguous(), *grads)
+        return grads[0].mul_(weight), grads[1].mul_(weight), grads[2]
+
+
+def factor_(value: Tensor) -> Tensor:
+    """Put exp(-value) in its place, so far from overflow and underflow that a product of two is right or saturates."""
+    limit = math.log(torch.finfo(value.dtype).max) - 1.0
+    return value.neg_().clamp_(-limit, limit).exp_()
+
+
+def scores(
+    query_factor: Float[Tensor, "rows queries hidden"],
+    key_factor: Float[Tensor, "rows keys hidden"],
+    weight: Float[Tensor, " hidden"],
+) -> Float[Tensor, "rows queries keys"]:
+    """The scores, from the factors of queries and keys."""
+    if not loops.can_run_on(query_factor):
+        return _sigmoids(query_factor, key_factor) @ weight
+    result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
+    loops.scores(*_arrays(query_factor, key_factor, weight, result))
+    return result
+
+
+def add_gradients(
+    query_factor: Float[Tensor, "rows queries hidden"],
+    key_factor: Float[Tensor, "rows keys hidden"],
+    grad: Float[Tensor, "rows queries keys"],
+    grad_query: Float[Tensor, "rows queries hidden"],
+    grad_key: Float[Tensor, "rows keys hidden"],
+    grad_weight: Float[Tensor, " hidden"],
+) -> None:
+    """Add the gradients of :func:`scores` to the last three; query's and key's lack their common factor v."""
+    if loops.can_run_on(query_factor):
+        loops.add_gradients(*_arrays(query_factor, key_factor, grad, grad_query, grad_key, grad_weight))
+        return
+    sigmoids = _sigmoids(query_factor, key_factor)
+    grad_weight += torch.einsum("bqk,bqkh->h", grad, sigmoids)
+    slopes = grad.unsqueeze(-1) * (sigmoids - sigmoids.square())
+    grad_query += slopes.sum(2)
+    grad_key += slopes.sum(1)
+
+
+def _sigmoids(query_factor: Tensor, key_factor: Tensor) -> Tensor:
+    return (1.0 + query_factor.unsqueeze(2) * key_factor.unsqueeze(1)).reciprocal_()  # (B, Q, K, H)
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    return [tensor.detach().numpy() for tensor in tensors]

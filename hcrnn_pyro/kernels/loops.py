@@ -1,0 +1,168 @@
+"""The innermost loops, compiled by Numba: products of small matrices, activations, scores of additive attention.
+
+Axes: B rows, Q queries, K keys, H hidden. Every function overwrites or adds to arrays that its caller made.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numba
+import numpy as np
+from numba.extending import overload
+from torch import Tensor
+
+# Sums may be reordered, so that they run in vector registers; infinities and NaN keep their meaning.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+compiled = numba.njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
+INLINED = {"fastmath": FAST, "error_model": "numpy", "forceinline": True}
+
+
+def can_run_on(tensor: Tensor) -> bool:
+    """Whether the loops can read the tensor; where they cannot, operations on whole tensors do the same."""
+    return tensor.device.type == "cpu"
+
+
+@no_type_check
+def exponential(x):  # noqa: D103 - the two bodies are below
+    raise NotImplementedError
+
+
+@overload(exponential, jit_options=INLINED)
+@no_type_check
+def _exponential(x):
+    """e^x, an argument beyond the type's range counting as its end, so that a product of two results is no NaN."""
+    return exponential_float32 if x == numba.float32 else exponential_float64
+
+
+@no_type_check
+def exponential_float32(x):
+    """As 2^n e^r with |r| <= ln 2 / 2 and a polynomial, which runs in vector registers; relative error below 2e-7."""
+    clamped = min(max(x, np.float32(-87.0)), np.float32(87.0))
+    n = np.floor(clamped * np.float32(1 / math.log(2)) + np.float32(0.5))
+    r = clamped - n * np.float32(0.693359375) + n * np.float32(0.693359375 - math.log(2))  # ln 2 in two parts
+    series = np.float32(1 / 5040)
+    series = series * r + np.float32(1 / 720)
+    series = series * r + np.float32(1 / 120)
+    series = series * r + np.float32(1 / 24)
+    series = series * r + np.float32(1 / 6)
+    series = series * r + np.float32(1 / 2)
+    series = (series * r + np.float32(1.0)) * r + np.float32(1.0)
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    return series * power if x == x else x
+
+
+@no_type_check
+def exponential_float64(x):
+    """The C library's."""
+    return math.exp(min(max(x, -708.0), 708.0)) if x == x else x
+
+
+@no_type_check
+def like(number, x):  # noqa: D103 - the body is below
+    raise NotImplementedError
+
+
+@overload(like, jit_options=INLINED)
+@no_type_check
+def _like(number, x):
+    """A number in the type of x: a plain literal would turn what it meets into float64."""
+    return (lambda number, x: np.float32(number)) if x == numba.float32 else (lambda number, x: np.float64(number))
+
+
+@numba.njit(**INLINED)
+@no_type_check
+def sigmoid(x):
+    """1 / (1 + e^-x)."""
+    one = like(1, x)
+    return one / (one + exponential(-x))
+
+
+@compiled
+@no_type_check
+def add_product(start, stop, left, left_column, weight, result, column):
+    """Add left @ weight to the rows ``start`` to ``stop`` - 1 of result.
+
+    Args:
+        start: first row.
+        stop: end of the rows.
+        left: (B, .) read from ``left_column`` on, as many columns as weight has rows.
+        left_column: see there.
+        weight: (I, N).
+        result: (B, .) N columns from ``column`` on are added to.
+        column: see there.
+    """
+    inner, outer = weight.shape
+    fours = inner - inner % 4
+    for i in range(0, fours, 4):
+        a, b, c, d = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
+        first = left_column + i
+        for r in range(start, stop - 1, 2):  # four rows of weight for two of result: what is loaded is used twice
+            upper, lower = left[r, first:], left[r + 1, first:]
+            a0, b0, c0, d0 = upper[0], upper[1], upper[2], upper[3]
+            a1, b1, c1, d1 = lower[0], lower[1], lower[2], lower[3]
+            result0, result1 = result[r, column:], result[r + 1, column:]  # views: an offset index is not vectorised
+            for n in range(outer):
+                result0[n] += a0 * a[n] + b0 * b[n] + c0 * c[n] + d0 * d[n]
+                result1[n] += a1 * a[n] + b1 * b[n] + c1 * c[n] + d1 * d[n]
+        if (stop - start) % 2:
+            upper, result0 = left[stop - 1, first:], result[stop - 1, column:]
+            a0, b0, c0, d0 = upper[0], upper[1], upper[2], upper[3]
+            for n in range(outer):
+                result0[n] += a0 * a[n] + b0 * b[n] + c0 * c[n] + d0 * d[n]
+    for i in range(fours, inner):
+        a = weight[i]
+        for r in range(start, stop):
+            a0, result0 = left[r, left_column + i], result[r, column:]
+            for n in range(outer):
+                result0[n] += a0 * a[n]
+
+
+@compiled
+@no_type_check
+def scores(query_factor, key_factor, weight, result):
+    """Write sum_h weight_h / (1 + query_factor key_factor), weight_h sigmoid(query + key) in terms of the factors.
+
+    Args:
+        query_factor: (B, Q, H) exp(-query).
+        key_factor: (B, K, H) exp(-key).
+        weight: (H,) v.
+        result: (B, Q, K), overwritten.
+    """
+    one = weight.dtype.type(1)
+    rows, queries, size = query_factor.shape
+    for b in range(rows):
+        for q in range(queries):
+            for k in range(key_factor.shape[1]):
+                total = weight.dtype.type(0)
+                for h in range(size):
+                    total += weight[h] / (one + query_factor[b, q, h] * key_factor[b, k, h])
+                result[b, q, k] = total
+
+
+@compiled
+@no_type_check
+def add_gradients(query_factor, key_factor, grad, grad_query, grad_key, grad_weight):
+    """Add the gradients of :func:`scores`; those of query and key lack the factor v_h, which the caller puts in once.
+
+    Args:
+        query_factor: (B, Q, H) exp(-query).
+        key_factor: (B, K, H) exp(-key).
+        grad: (B, Q, K) gradient of the scores.
+        grad_query: (B, Q, H), added to.
+        grad_key: (B, K, H), added to.
+        grad_weight: (H,), added to.
+    """
+    one = grad_weight.dtype.type(1)
+    rows, queries, size = query_factor.shape
+    for b in range(rows):
+        for q in range(queries):
+            for k in range(key_factor.shape[1]):
+                upstream = grad[b, q, k]
+                for h in range(size):
+                    value = one / (one + query_factor[b, q, h] * key_factor[b, k, h])
+                    slope = upstream * (value - value * value)
+                    grad_weight[h] += upstream * value
+                    grad_query[b, q, h] += slope
+                    grad_key[b, k, h] += slope

@@ -1,0 +1,69 @@
+"""The recurrence over time with a backward pass derived by hand: the fast form of the reference's ``scan``.
+
+Axes: T time, R rows, E embedding, H hidden, K global contexts.
+
+What it saves over differentiating the reference step by step:
+
+* the R K H sigmoids of the context attention are made again instead of kept: memory is O(T R (E + H + K));
+* products and activations are written where they stay, once;
+* the factors of the chain rule that do not depend on later steps are made for all steps at once;
+* the gradient of each weight is one product after the loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+
+from hcrnn_pyro.kernels import loops, scan_backward, scan_cpu, scan_forward
+from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
+from hcrnn_pyro.kernels.scan_backward import to_inputs, to_weights
+from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps
+
+
+def scan(weights: ScanWeights, agreement: bool, inputs: ScanInputs) -> ScanResult:
+    """The states after every step: the reference's in values and gradients, but without its gates.
+
+    Args:
+        weights: of the cell.
+        agreement: whether the drift weight reads x_t * c_t (W_d) or c_t alone (W_cr).
+        inputs: what runs through it.
+    """
+    batch = inputs.hidden.shape[:-1]
+    merged = inputs._replace(
+        items=inputs.items.expand(*batch, -1, -1).flatten(0, len(batch) - 1),
+        projected=inputs.projected.expand(*batch, -1, -1).flatten(0, len(batch) - 1),
+        theta=inputs.theta.flatten(0, len(batch) - 1),
+        hidden=inputs.hidden.flatten(0, -2),
+        local_context=inputs.local_context.flatten(0, -2),
+    )
+    states = _Scan.apply(agreement, *merged, *weights)
+    hidden, local_context = (state.view(*batch, *state.shape[1:]) for state in states)
+    return ScanResult(hidden, local_context, gates=None)
+
+
+class _Scan(Function):
+    @staticmethod
+    def forward(ctx: Any, agreement: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
+        inputs, weights = _parted(tensors)
+        forward = scan_cpu.forward if loops.can_run_on(inputs.items) else scan_forward.forward
+        steps = forward(agreement, inputs, weights)
+        ctx.agreement = agreement
+        ctx.save_for_backward(*tensors, *steps)
+        return steps.hidden[1:].transpose(0, 1), steps.local_context[1:].transpose(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_hidden: Tensor, grad_local_context: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weights = _parted(ctx.saved_tensors)
+        steps = Steps(*ctx.saved_tensors[len(inputs) + len(weights) :])
+        backward = scan_cpu.backward if loops.can_run_on(inputs.items) else scan_backward.backward
+        grads = backward(ctx.agreement, inputs, weights, steps, grad_hidden, grad_local_context)
+        return None, *to_inputs(ctx.agreement, grads, steps), *to_weights(grads, steps)
+
+
+def _parted(tensors: Any) -> tuple[ScanInputs, ScanWeights]:
+    split = len(ScanInputs._fields)
+    return ScanInputs(*tensors[:split]), ScanWeights(*tensors[split : split + len(ScanWeights._fields)])
