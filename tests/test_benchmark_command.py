@@ -70,9 +70,8 @@ def test_the_parts_of_a_step_add_up_to_it(capsys, tmp_path, logs):
     assert "arithmetic floor" in capsys.readouterr().out
     for system in ("hcrnn3-bi", "GRU"):
         ms = {r["what"]: r["median"] for r in json.loads(file.read_text()) if r["system"] == system}
-        whole = ms.pop("step")
-        assert ms.pop("step without Pyro") + ms["Pyro"] == pytest.approx(whole)
-        assert sum(ms.values()) == pytest.approx(whole)
+        assert ms.pop("step") == pytest.approx(sum(ms.values()))
+        assert ms["Pyro"] > 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyro
 from pyro.infer import Trace_ELBO
+from torch import Tensor
 
 from experiments.benchmarking.systems import System
 from hcrnn_pyro.data.batches import Batch, make_batch
@@ -41,10 +42,18 @@ class Bench:
         self.objective.train()
         with pyro.validation_enabled(False):
             for batch in batches:
-                terms = self.objective(batch.to(self.device))
-                (terms.loss / terms.predictions).backward()
-                self.optimiser.step()
-                self.optimiser.zero_grad()  # here, so that a step ends with the memory it started with
+                self.step(batch.to(self.device))
+
+    def step(self, batch: Batch) -> None:
+        """One step of training, through Pyro."""
+        terms = self.objective(batch)
+        self.update(terms.loss / terms.predictions)
+
+    def update(self, loss: Tensor) -> None:
+        """The backward pass and the optimiser; gradients go at the end, so that memory ends where it started."""
+        loss.backward()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
 
     def evaluate(self, sequences: Sequences, method: Method) -> None:
         """Rank every next item of a part."""
