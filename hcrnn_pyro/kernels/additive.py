@@ -43,7 +43,8 @@ def additive_scores(
 class _AdditiveScores(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
-        factors = factor_(query.clone()), factor_(key.clone())
+        rows = (tensor.clone(memory_format=torch.contiguous_format) for tensor in (query, key))
+        factors = tuple(factor_(tensor) for tensor in rows)
         ctx.save_for_backward(*factors, weight)
         return scores(*factors, weight)
 
