@@ -43,10 +43,11 @@ def additive_scores(
 class _AdditiveScores(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
-        rows = (tensor.clone(memory_format=torch.contiguous_format) for tensor in (query, key))
-        factors = tuple(factor_(tensor) for tensor in rows)
-        ctx.save_for_backward(*factors, weight)
-        return scores(*factors, weight)
+        query_factor, key_factor = (
+            factor_(tensor.clone(memory_format=torch.contiguous_format)) for tensor in (query, key)
+        )
+        ctx.save_for_backward(query_factor, key_factor, weight)
+        return scores(query_factor, key_factor, weight)
 
     @staticmethod
     @once_differentiable
