@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     pyro.set_rng_seed(config.training.seed)
     model, guide = build_pair(config.pair, asdict(config.hcrnn), data.catalogue_size)
     print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {config.hcrnn.likelihood}, on {_where(device)}\n")
+    if config.resume and restart_count() > 0:
+        print(f"torchrun started the processes anew; the run in {folder} goes on from its last epoch.\n")
     _train(model, guide, data, config, folder)
     # Draws of theta are the same in a run that was resumed after training.
     pyro.set_rng_seed((config.training.seed + rank()) % 2**32)

@@ -132,7 +132,7 @@ def barrier() -> None:
 
 def any_rank(condition: bool) -> bool:
     """Whether the condition holds at one rank or more."""
-    return sum_over_ranks([condition])[0] > 0
+    return sum_over_ranks([float(condition)])[0] > 0
 
 
 def lost_peer(error: BaseException) -> bool:

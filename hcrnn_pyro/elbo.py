@@ -47,7 +47,7 @@ class Terms(NamedTuple):
         """
         if world_size() == 1:
             return self
-        values = [float(self.loss.detach()), float(self.nll), float(self.kl), self.predictions, self.rows]
+        values = [float(self.loss.detach()), float(self.nll), float(self.kl), float(self.predictions), float(self.rows)]
         loss, nll, kl, predictions, rows = sum_over_ranks(values)
         share = world_size() * self.loss
         whole = share + (loss - share).detach()
@@ -135,7 +135,7 @@ class Totals:
     def add_other_ranks(self) -> None:
         """Add what the other ranks have summed."""
         sums = vars(self)
-        sums.update(zip(sums, sum_over_ranks(list(sums.values())), strict=True))
+        sums.update(zip(sums, sum_over_ranks([float(value) for value in sums.values()]), strict=True))
 
     def means(self) -> dict[str, float]:
         """Loss, nll and unweighted ELBO per prediction, KL per row."""
