@@ -23,7 +23,7 @@ from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
 from hcrnn_pyro.elbo import Objective, Terms, Totals
-from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
@@ -154,6 +154,16 @@ class SVIModule(pl.LightningModule):
             f"Training diverged: the nll of batch {batch_index} of epoch {self.current_epoch} is {nll} nats per "
             f"prediction (sequences {names}, ...). Try a lower --lr than {self.config.lr}."
         )
+
+    def on_after_backward(self) -> None:
+        """The ranks wait for each other's gradient of every parameter."""
+        if world_size() > 1:
+            idle = [name for name, p in self.objective.elbo.named_parameters() if p.requires_grad and p.grad is None]
+            require(
+                not idle,
+                f"Under torchrun every parameter takes part in every batch, and {', '.join(idle)} did not. Leave it "
+                "out, freeze it by requires_grad_(False), or train in one process.",
+            )
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the epoch's row of the history, and log it."""

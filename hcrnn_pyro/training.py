@@ -31,17 +31,11 @@ from hcrnn_pyro.distributed import (
     rank,
     world_size,
 )
-from hcrnn_pyro.errors import require
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights
 from hcrnn_pyro.svi_module import Interrupted, SVIModule
 from hcrnn_pyro.training_config import LOWER_IS_BETTER, TrainingConfig
-
-WITHOUT_GRADIENT = (
-    "Under torchrun every parameter of model and guide must take part in every batch, and one of yours did not. "
-    "Leave it out, freeze it by requires_grad_(False), or train in one process."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +99,6 @@ def _fit(
             trainer.fit(module, ckpt_path=last if resume and last.is_file() else None, weights_only=True)
     except Interrupted:
         interrupted = True
-    except RuntimeError as error:
-        require("Expected to have finished reduction" not in str(error), WITHOUT_GRADIENT)
-        raise
     interrupted = interrupted or any_rank(module.stop_requested)  # asked after the last batch
     if kept.best_value is None:
         raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")

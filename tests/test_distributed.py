@@ -46,13 +46,19 @@ def alone():
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_gradients_are_those_of_the_whole_batch_in_one_process(ranks, alone, scope):
-    one = alone["gradients"][scope]
-    assert len(one) == len(ranks[0]["gradients"][scope]) >= -(-ROWS // BATCH)
-    for rank in ranks:
-        for expected, got in zip(one, rank["gradients"][scope], strict=True):
-            assert got.keys() == expected.keys()
-            for name, gradient in got.items():
-                torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    batches = alone["batches"][scope]
+    assert len(batches) >= -(-ROWS // BATCH)
+    for one, *parts in zip(batches, *(rank["batches"][scope] for rank in ranks), strict=True):
+        assert [part["rows"] for part in parts] == [one["rows"][0::2], one["rows"][1::2]]
+        assert parts[0]["seed"] == one["seed"] != parts[1]["seed"], "ranks draw apart"
+        for part in parts:
+            assert part["gradients"].keys() == one["gradients"].keys()
+            for name, gradient in part["gradients"].items():
+                torch.testing.assert_close(gradient, one["gradients"][name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_a_batch_may_have_fewer_rows_than_there_are_ranks(ranks):
+    assert [] in [batch["rows"] for batch in ranks[1]["batches"]["sequence"]]
 
 
 def test_the_history_is_that_of_one_process_at_every_rank(ranks, alone):
@@ -70,6 +76,11 @@ def test_every_rank_gets_the_table_of_one_process(ranks, alone):
 def test_all_ranks_judge_divergence_by_the_whole_batch(ranks):
     assert ranks[0]["divergence"] == ranks[1]["divergence"]
     assert "Training diverged" in ranks[0]["divergence"]
+
+
+def test_a_parameter_without_gradient_is_told(ranks):
+    assert ranks[0]["unused"] == ranks[1]["unused"]
+    assert "takes part in every batch, and guide.idle did not" in ranks[0]["unused"]
 
 
 def test_ctrl_c_at_one_rank_stops_all_after_the_same_epoch(ranks):

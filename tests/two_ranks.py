@@ -17,8 +17,10 @@ import torch
 from experiments import svi
 from experiments.command import run_command
 from guides import GUIDES
+from hcrnn_pyro.data.batches import SCOPES
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.distributed import rank
+from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.svi_module import Diverged, SVIModule
@@ -56,13 +58,19 @@ def train(lr, epochs, **settings):
 
 
 def gradients(scope):
-    """Of every batch of an epoch, at the same weights."""
+    """Of every batch of an epoch, at the same weights, with the sequences that this rank read for them."""
     seen = []
+    step = SVIModule.training_step
+
+    def reads(self, batch, batch_index):
+        seen.append({"rows": batch.rows.tolist(), "seed": torch.initial_seed()})
+        return step(self, batch, batch_index)
 
     def look(module, _optimiser):
-        seen.append({name: p.grad.clone() for name, p in module.named_parameters()})
+        seen[-1]["gradients"] = {name: p.grad.clone() for name, p in module.named_parameters()}
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SVIModule, "training_step", reads)
         patch.setattr(SVIModule, "on_before_optimizer_step", look)
         train(1e-12, 1, scope=scope)
     return seen
@@ -72,6 +80,16 @@ def divergence():
     try:
         train(1e6, 3)
     except Diverged as error:
+        return str(error)
+    return ""
+
+
+def unused_parameter():
+    model, guide = pair()
+    guide.idle = torch.nn.Parameter(torch.zeros(1))
+    try:
+        fit(model, guide, data(), TrainingConfig(epochs=2, batch_size=BATCH, device="cpu"))
+    except UserError as error:
         return str(error)
     return ""
 
@@ -95,9 +113,9 @@ def observations():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dist.Normal, "rsample", half_a_scale_above)
         result = train(0.01, 4)
-        of_scope = {scope: gradients(scope) for scope in ("sequence", "prefix", "filtering")}
+        batches = {scope: gradients(scope) for scope in SCOPES}
     return {
-        "gradients": of_scope,
+        "batches": batches,
         "history": result.history.drop(columns="seconds").to_dict("list"),
         "best": (result.best_epoch, result.best_value),
         "table": evaluate(PosteriorPredictive(model, guide), data().test, "one-pass").to_dict("list"),
@@ -106,7 +124,8 @@ def observations():
 
 def main():
     folder = Path(sys.argv[1])
-    seen = observations() | {"divergence": divergence(), "stop": stopped_by_the_second_rank()}
+    seen = observations()
+    seen |= {"divergence": divergence(), "unused": unused_parameter(), "stop": stopped_by_the_second_rank()}
     torch.save(seen, folder / f"rank{rank()}.pt")
     command = [*COMMAND, "--out", str(folder / "run")]
     svi.main(command)
