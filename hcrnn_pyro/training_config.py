@@ -23,7 +23,7 @@ class TrainingConfig:
     epochs: int = 100
     """Most epochs to run; early stopping usually ends sooner."""
     batch_size: int = 16
-    """Rows in a batch: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
+    """Rows in a batch, of all processes: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
     lr: float = 3e-3
     """Learning rate of Adam."""
     kl_weight: float = 1.0

@@ -75,7 +75,7 @@ def test_every_rank_gets_the_table_of_one_process(ranks, alone):
 
 def test_all_ranks_judge_divergence_by_the_whole_batch(ranks):
     assert ranks[0]["divergence"] == ranks[1]["divergence"]
-    assert "Training diverged" in ranks[0]["divergence"]
+    assert "Training diverged: the nll of batch 2 of epoch 0 is nan" in ranks[0]["divergence"]
 
 
 def test_a_parameter_without_gradient_is_told(ranks):
