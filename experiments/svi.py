@@ -5,11 +5,11 @@ python -m experiments.svi --data movielens --out runs/ml     the paper's split o
 python -m experiments.svi --data my_log.csv --columns user,item,when
 python -m experiments.svi --model sasrec                     another model, with flags of its own (add --help)
 python -m experiments.svi --resume --out runs/ml             go on where a killed run stopped
+torchrun --nproc-per-node 2 -m experiments.svi               two processes, each with a GPU or on the CPU
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +19,20 @@ import pandas as pd
 import pyro
 from torch import nn
 
-from experiments.command import INTERRUPTED, run_command
+from experiments.command import run_command
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
 from hcrnn_pyro.data.audit import audit
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
+from hcrnn_pyro.distributed import (
+    at_rank_zero,
+    local_world_size,
+    may_restart,
+    rank,
+    restart_count,
+    torchrun_job,
+    world_size,
+)
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import EvaluationConfig, evaluate, evaluate_parts, summarise
 from hcrnn_pyro.pair import NONE, PairConfig, build_pair, default_settings
@@ -31,6 +40,7 @@ from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import pair_summary, result_table
 from hcrnn_pyro.runs import (
     CHECKPOINT,
+    CONFIG,
     METRICS,
     check_data,
     load_run,
@@ -66,48 +76,50 @@ class SVIConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, build, run, report."""
-    config = _configuration(argv)
+    config = at_rank_zero(lambda: _configuration(argv))
     device = config.training.torch_device
-    data = load_data(config.data)
+    data = at_rank_zero(lambda: load_data(config.data))
     print(audit(data))
     _check_support(config, data)
 
-    folder = config.out or _default_folder(config)
-    if not config.resume:
-        start_run(folder, to_dict(config), data)
-    else:
-        check_data(folder, data)
+    folder = at_rank_zero(lambda: _folder(config, data))
     if (folder / METRICS).is_file():
-        (folder / CHECKPOINT).unlink(missing_ok=True)
         print(f"\nThe run in {folder} is finished.\n")
         print(result_table(load_run(folder).metrics, data, config.pair.model))
         return
 
     pyro.set_rng_seed(config.training.seed)
     model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
-    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {_likelihood(config)}, on {device}\n")
+    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {_likelihood(config)}, on {_where(device)}\n")
+    if config.resume and restart_count() > 0:
+        print(f"torchrun started the processes anew; the run in {folder} goes on from its last epoch.\n")
     _train(model, guide, data, config, folder)
-    pyro.set_rng_seed(config.training.seed)  # draws of theta are the same in a run that was resumed after training
+    # Draws of theta are the same in a run that was resumed after training.
+    pyro.set_rng_seed((config.training.seed + rank()) % 2**32)
     metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config)
-    save_results(folder, metrics, ranks)
-    (folder / CHECKPOINT).unlink()
+    at_rank_zero(lambda: _finish(folder, metrics, ranks))
     print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
+
+
+def _where(device: str) -> str:
+    return device if world_size() == 1 else f"{device}, {world_size()} processes"
+
+
+def _command() -> str:
+    return COMMAND if world_size() == 1 else f"torchrun --nproc-per-node {local_world_size()} -m experiments.svi"
 
 
 def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, folder: Path) -> None:
     try:
         result = fit(model, guide, data, config.training, folder, config.resume)
     except Interrupted as stop:
-        print(f"\n{stop}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        raise KeyboardInterrupt(f"\n{stop}") from stop
     best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
     if result.interrupted:
-        print(
+        raise KeyboardInterrupt(
             f"\nStopped. The best model so far ({best}) is kept in {folder}; the test part was not read.\n"
-            f"Go on with: {COMMAND} --resume --out {folder}",
-            file=sys.stderr,
+            f"Go on with: {_command()} --resume --out {folder}"
         )
-        sys.exit(INTERRUPTED)
     print(f"\nBest: {best}, of {len(result.history)} epochs in {result.history['seconds'].sum():.0f} s.")
 
 
@@ -124,10 +136,32 @@ def _evaluate(
     return metrics, ranks
 
 
+def _folder(config: SVIConfig, data: DataSet) -> Path:
+    """The run's folder: a new one, or the one to go on in."""
+    folder = config.out or _default_folder(config)
+    if config.resume:
+        check_data(folder, data)
+        if (folder / METRICS).is_file():
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+    else:
+        job = torchrun_job()
+        start_run(folder, to_dict(config) | ({"torchrun_job": job} if job else {}), data)
+    return folder
+
+
+def _finish(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFrame) -> None:
+    save_results(folder, metrics, ranks)
+    (folder / CHECKPOINT).unlink()
+
+
 def _configuration(argv: list[str] | None) -> SVIConfig:
     """The flags, among them the chosen model's own; with --resume those of the stored run, which may not be changed."""
     first = first_look(COMMAND, argv, model=PairConfig.model, out=None, resume=False)
-    if not first.resume:
+    require(
+        first.out is not None or not may_restart(),
+        "torchrun --max-restarts needs --out: the folder in which restarted processes go on.",
+    )
+    if not (first.resume or _restarted(first.out)):
         default = SVIConfig(pair=PairConfig(first.model), settings=default_settings(first.model))
         config = parse(SVIConfig, COMMAND, argv, default=default)
         _refuse_idle(config, default)
@@ -155,6 +189,16 @@ def _refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
 def _likelihood(config: SVIConfig) -> str:
     """The likelihood, which is the categorical one where a model's settings leave no choice."""
     return getattr(config.settings, "likelihood", "categorical")
+
+
+def _restarted(out: str | None) -> bool:
+    """Whether torchrun has started the processes anew after one died, so that their run goes on from its checkpoint."""
+    return (
+        restart_count() > 0
+        and out is not None
+        and (Path(out) / CONFIG).is_file()
+        and read_config(Path(out)).get("torchrun_job", "") == torchrun_job()
+    )
 
 
 def _check_support(config: SVIConfig, data: DataSet) -> None:

@@ -13,6 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.distributed import sum_over_ranks, world_size
 from hcrnn_pyro.sites import is_latent
 
 
@@ -37,6 +38,20 @@ class Terms(NamedTuple):
     def elbo(self) -> Tensor:
         """The unweighted ELBO."""
         return -(self.nll + self.kl)
+
+    def over_ranks(self) -> Terms:
+        """The terms of the whole batch, at every rank, from those of each rank's rows.
+
+        The loss has the value of the whole batch, and R times the gradient of this rank's rows: DistributedDataParallel
+        averages the gradients of R ranks, where a loss that is a sum over rows wants their sum.
+        """
+        if world_size() == 1:
+            return self
+        values = [float(self.loss.detach()), float(self.nll), float(self.kl), float(self.predictions), float(self.rows)]
+        loss, nll, kl, predictions, rows = sum_over_ranks(values)
+        share = world_size() * self.loss
+        whole = share + (loss - share).detach()
+        return Terms(whole, torch.tensor(nll), torch.tensor(kl), int(predictions), int(rows))
 
 
 class LatentTerms(Messenger):
@@ -116,6 +131,11 @@ class Totals:
         self.kl += float(terms.kl)
         self.predictions += terms.predictions
         self.rows += terms.rows
+
+    def add_other_ranks(self) -> None:
+        """Add what the other ranks have summed."""
+        sums = vars(self)
+        sums.update(zip(sums, sum_over_ranks([float(value) for value in sums.values()]), strict=True))
 
     def means(self) -> dict[str, float]:
         """Loss, nll and unweighted ELBO per prediction, KL per row."""

@@ -15,6 +15,7 @@ import torch
 
 from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet, Part, Sequences
+from hcrnn_pyro.distributed import gather, share
 from hcrnn_pyro.distributions import seen_items
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.metrics import CUTOFFS, rank_targets, ranking_metrics
@@ -42,7 +43,7 @@ class EvaluationConfig:
 
 
 def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch.device | str = "cpu") -> pd.DataFrame:
-    """Rank every next item of a part.
+    """Rank every next item of a part; under ``torchrun`` the ranks share the batches, and all get the whole table.
 
     Args:
         scorer: batch -> scores of all items at each scored position.
@@ -59,7 +60,7 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
     positions = min(POSITIONS_OF[method], max(1, SCORES // int(sequences.items.max())))
     batches = batches_by_length(sequences, SCOPE_OF[method], positions)
-    parts = [evaluate_batch(scorer, batch.to(device)) for batch in batches]
+    parts = gather([evaluate_batch(scorer, batch.to(device)) for batch in share(batches)])
     return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
+from hcrnn_pyro.distributed import rank
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.runs import CHECKPOINT, save_weights
 
@@ -40,9 +42,11 @@ class KeepBestAndLast(Checkpoint):
         value = float(trainer.callback_metrics[self.metric])
         if self.best_value is None or self.sign * value > self.sign * self.best_value:
             self.best_value, self.best_epoch = value, trainer.current_epoch
-            save_weights(self.folder, *self.pair)
-        with whole_file(self.folder / CHECKPOINT) as temporary:
-            trainer.save_checkpoint(temporary)
+            if rank() == 0:
+                save_weights(self.folder, *self.pair)
+        file = self.folder / CHECKPOINT
+        with whole_file(file) if rank() == 0 else nullcontext(file) as path:
+            trainer.save_checkpoint(path)  # every rank has to call it; rank zero writes
 
     def state_dict(self) -> dict[str, Any]:
         """Which epoch is the best so far, and how good it is."""

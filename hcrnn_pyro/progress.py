@@ -10,7 +10,10 @@ from tqdm import tqdm
 
 
 class RunProgress(ProgressBar):
-    """A bar over the whole run with loss, best validation metric and time left; silent where output is no terminal."""
+    """A bar over the whole run with loss, best validation metric and time left.
+
+    Silent where output is no terminal, and at other ranks than zero.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +26,9 @@ class RunProgress(ProgressBar):
         """Open the bar where the run starts, or where it is taken up again."""
         batches = int(trainer.num_training_batches)
         total = batches * (trainer.max_epochs or 1)
-        self.bar = tqdm(total=total, initial=batches * trainer.current_epoch, unit="batch", disable=None, leave=False)
+        disable = None if trainer.is_global_zero else True  # None: where output is no terminal
+        start = batches * trainer.current_epoch
+        self.bar = tqdm(total=total, initial=start, unit="batch", disable=disable, leave=False)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -5,6 +5,7 @@ Lightning's Trainer calls these hooks; :func:`hcrnn_pyro.training.fit` starts it
 
 from __future__ import annotations
 
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -20,8 +21,9 @@ from tqdm import tqdm
 
 from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
 from hcrnn_pyro.elbo import Objective, Terms, Totals
-from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
@@ -40,10 +42,15 @@ class Diverged(UserError):
     """The loss became NaN, infinite or absurdly large."""
 
 
+class Interrupted(Exception):
+    """The user pressed Ctrl-C."""
+
+
 class SVIModule(pl.LightningModule):
     """One epoch = one pass over the training part, then validation by the one-pass evaluation.
 
     Every epoch starts from a seed of its own, so that a run resumed at an epoch repeats the run that was never stopped.
+    Under ``torchrun`` each rank computes its share of the rows of a batch, and all go on with the whole batch's sums.
 
     Args:
         model: the Pyro model.
@@ -51,6 +58,9 @@ class SVIModule(pl.LightningModule):
         data: training and validation parts.
         config: how to train.
         history_file: where the history is kept as CSV; ``None`` for nowhere.
+
+    Attributes:
+        stop_requested: set it at any rank, and all ranks raise :class:`Interrupted` before their next batch.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class SVIModule(pl.LightningModule):
         self.history_file = history_file
         self.history: list[dict[str, float]] = []
         self.totals = Totals()
+        self.stop_requested = False
         # Uniform guessing costs log V a prediction. The KL term has no such scale: it may start large and fall.
         self.diverged_above = 10 * float(np.log(data.catalogue_size))
 
@@ -73,7 +84,8 @@ class SVIModule(pl.LightningModule):
 
     def train_dataloader(self) -> Batches:
         """The training batches of the current epoch, in an order of their own."""
-        batches = Batches(self.data.train, self.config.scope, self.config.batch_size, self.epoch_seed)
+        config = self.config
+        batches = Batches(self.data.train, config.scope, config.batch_size, self.epoch_seed, rank(), world_size())
         self.batches = len(batches)
         return batches
 
@@ -87,12 +99,19 @@ class SVIModule(pl.LightningModule):
         stopping = self.trainer.early_stopping_callback
         if stopping is not None and stopping.wait_count >= stopping.patience:
             self.trainer.should_stop = True
+        if world_size() > 1:  # by SIGTERM torchrun ends a rank; Lightning would answer it by a broadcast to the dead
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's clock, sums and random numbers."""
-        torch.manual_seed(self.epoch_seed)
+        torch.manual_seed(self.epoch_seed + rank())  # no two rows share their draws
         self.totals = Totals()
         self.epoch_start = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Stop where a rank was asked to."""
+        if any_rank(self.stop_requested):
+            raise Interrupted
 
     def kl_weight(self, batch_index: int) -> float:
         """The KL weight now: it rises linearly over the first ``kl_anneal`` epochs."""
@@ -102,7 +121,7 @@ class SVIModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of a batch, per prediction."""
         checked = self.current_epoch == 0 and batch_index < 2  # shapes and supports do not change after that
-        terms = self._terms(batch, batch_index, checked)
+        terms = self._terms(batch, batch_index, checked).over_ranks()
         loss: Tensor = terms.loss / terms.predictions
         if not (loss.isfinite() and terms.nll / terms.predictions < self.diverged_above):
             raise Diverged(self._divergence(f"{float(terms.nll / terms.predictions):.4g}", batch, batch_index))
@@ -110,6 +129,9 @@ class SVIModule(pl.LightningModule):
         return loss
 
     def _terms(self, batch: Batch, batch_index: int, checked: bool) -> Terms:
+        """The terms of this rank's rows, which may be none."""
+        if batch.size == 0:
+            return self._no_terms()
         with pyro.validation_enabled(checked), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Encountered NaN")  # told better by the caller
             try:
@@ -117,14 +139,31 @@ class SVIModule(pl.LightningModule):
             except ValueError as error:  # Pyro's own check of a distribution's parameters
                 if "nan" not in str(error):
                     raise
-                raise Diverged(self._divergence("nan", batch, batch_index)) from error
+                nan = torch.tensor(torch.nan)
+                return Terms(nan, nan, nan, int(batch.scored.sum()), batch.size)
+
+    def _no_terms(self) -> Terms:
+        """The terms of no rows; the loss gives every parameter a gradient of zero, as the other ranks wait for one."""
+        zero = torch.zeros((), device=self.device)
+        return Terms(sum((0.0 * parameter.sum() for parameter in self.parameters()), zero), zero, zero, 0, 0)
 
     def _divergence(self, nll: str, batch: Batch, batch_index: int) -> str:
-        names = ", ".join(str(name) for name in self.data.train.ids[batch.rows.cpu().numpy()[:5]])
+        rows = gather(batch.rows.tolist())
+        names = ", ".join(str(name) for name in self.data.train.ids[rows[:5]])
         return (
             f"Training diverged: the nll of batch {batch_index} of epoch {self.current_epoch} is {nll} nats per "
             f"prediction (sequences {names}, ...). Try a lower --lr than {self.config.lr}."
         )
+
+    def on_after_backward(self) -> None:
+        """The ranks wait for each other's gradient of every parameter."""
+        if world_size() > 1:
+            idle = [name for name, p in self.objective.elbo.named_parameters() if p.requires_grad and p.grad is None]
+            require(
+                not idle,
+                f"Under torchrun every parameter takes part in every batch, and {', '.join(idle)} did not. Leave it "
+                "out, freeze it by requires_grad_(False), or train in one process.",
+            )
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the epoch's row of the history, and log it."""
@@ -134,8 +173,9 @@ class SVIModule(pl.LightningModule):
         row["seconds"] = time.perf_counter() - self.epoch_start
         self.history.append(row)
         self.log_dict({name: value for name, value in row.items() if name != "epoch"}, batch_size=1)
-        self.write_history()
-        tqdm.write(epoch_line(row, self.config.monitor))
+        if rank() == 0:
+            self.write_history()
+            tqdm.write(epoch_line(row, self.config.monitor))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -144,8 +184,9 @@ class SVIModule(pl.LightningModule):
         metrics = summarise(evaluate(self.predictive, self.data.valid, "one-pass", self.device))
         self._require_finite("nll", metrics["nll"])
         totals = Totals()
-        for batch in batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS):
+        for batch in share(batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS)):
             totals.add(self.objective(batch.to(self.device)))
+        totals.add_other_ranks()
         metrics["elbo"] = totals.means()["elbo"]
         self._require_finite("elbo", metrics["elbo"])
         self.train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import shutil
 import signal
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import pandas as pd
@@ -21,10 +22,19 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.distributed import (
+    any_rank,
+    at_rank_zero,
+    barrier,
+    local_world_size,
+    process_group,
+    rank,
+    world_size,
+)
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights
-from hcrnn_pyro.svi_module import SVIModule
+from hcrnn_pyro.svi_module import Interrupted, SVIModule
 from hcrnn_pyro.training_config import LOWER_IS_BETTER, TrainingConfig
 
 
@@ -45,10 +55,6 @@ class FitResult:
     interrupted: bool
 
 
-class Interrupted(Exception):
-    """The user pressed Ctrl-C."""
-
-
 def fit(
     model: nn.Module,
     guide: nn.Module,
@@ -58,6 +64,8 @@ def fit(
     resume: bool = False,
 ) -> FitResult:
     """Train a pair in place; afterwards it holds the weights of the best epoch.
+
+    Under ``torchrun`` every rank calls it with the same arguments and ends with the same weights and history.
 
     Args:
         model: the Pyro model.
@@ -71,10 +79,13 @@ def fit(
         Diverged: when the loss is NaN, infinite or far above uniform guessing.
         Interrupted: when the user stops before the first epoch ends, so that there is no epoch to keep.
     """
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            return fit(model, guide, data, config, Path(temporary), resume)
-    folder.mkdir(parents=True, exist_ok=True)
+    with process_group(), _folder(folder) as path:
+        return _fit(model, guide, data, config, path, resume)
+
+
+def _fit(
+    model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, folder: Path, resume: bool
+) -> FitResult:
     metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
     mode = "min" if lower_is_better else "max"
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
@@ -84,14 +95,31 @@ def fit(
     last = folder / CHECKPOINT
     interrupted = False
     try:
-        with _interruptible(), _expected_warnings():
+        with _interruptible(module), _expected_warnings():
             trainer.fit(module, ckpt_path=last if resume and last.is_file() else None, weights_only=True)
     except Interrupted:
         interrupted = True
+    interrupted = interrupted or any_rank(module.stop_requested)  # asked after the last batch
     if kept.best_value is None:
         raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")
     load_weights(folder, model, guide)
+    barrier()  # a temporary folder is there until every rank has read it
     return FitResult(pd.DataFrame(module.history), kept.best_epoch, kept.best_value, interrupted)
+
+
+@contextmanager
+def _folder(folder: Path | None) -> Iterator[Path]:
+    """The folder for all ranks, made if need be; for ``None`` a temporary one."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+        return
+    temporary = Path(at_rank_zero(tempfile.mkdtemp))
+    try:
+        yield temporary
+    finally:
+        if rank() == 0:
+            shutil.rmtree(temporary)
 
 
 def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) -> pl.Trainer:
@@ -99,7 +127,7 @@ def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) ->
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return pl.Trainer(
         accelerator=config.torch_device,
-        devices=1,
+        **_processes(),
         max_epochs=config.epochs,
         default_root_dir=folder,
         callbacks=callbacks,
@@ -111,6 +139,14 @@ def _trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) ->
     )
 
 
+def _processes() -> dict[str, Any]:
+    """The Trainer's settings of where it runs: in this process alone, or with one device for each of torchrun's."""
+    if world_size() == 1:
+        return {"devices": 1}
+    local = local_world_size()
+    return {"devices": local, "num_nodes": world_size() // local, "strategy": "ddp"}
+
+
 def _tensorboard(folder: Path) -> pl.loggers.TensorBoardLogger | Literal[False]:
     """TensorBoard's log beside ``history.csv`` where TensorBoard is installed."""
     if importlib.util.find_spec("tensorboard") is None:
@@ -120,19 +156,26 @@ def _tensorboard(folder: Path) -> pl.loggers.TensorBoardLogger | Literal[False]:
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """A warning of Lightning that tells the user nothing."""
+    """Warnings of Lightning that tell the user nothing."""
     with warnings.catch_warnings():
         # Lightning 2.6 asks torch >= 2.9 about its pytrees in an old way, once an epoch; nothing of ours is involved.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        # What is logged was summed over the ranks before.
+        warnings.filterwarnings("ignore", r"It is recommended to use `self.log\(.*sync_dist=True", UserWarning)
         yield
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C raise :class:`Interrupted`; Lightning would end the process at a KeyboardInterrupt."""
+def _interruptible(module: SVIModule) -> Iterator[None]:
+    """Let Ctrl-C raise :class:`Interrupted`; Lightning would end the process at a KeyboardInterrupt.
+
+    One of several ranks may not leave alone, as the others would wait for it: it asks all to stop together.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise Interrupted
+        if world_size() == 1:
+            raise Interrupted
+        module.stop_requested = True
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
         yield

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from hcrnn_pyro.data.batches import Scope
+from hcrnn_pyro.distributed import local_world_size
 from hcrnn_pyro.errors import require
 
 Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
@@ -22,7 +23,7 @@ class TrainingConfig:
     epochs: int = 100
     """Most epochs to run; early stopping usually ends sooner."""
     batch_size: int = 16
-    """Rows in a batch: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
+    """Rows in a batch, of all processes: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
     lr: float = 3e-3
     """Learning rate of Adam."""
     kl_weight: float = 1.0
@@ -61,4 +62,11 @@ class TrainingConfig:
         require(
             self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
         )
+        if self.device != "cpu" and available:
+            processes, gpus = local_world_size(), torch.cuda.device_count()
+            require(
+                processes <= gpus,
+                f"torchrun started {processes} processes on this machine, which has GPUs for {gpus}. Use "
+                f"--nproc-per-node {gpus}, or --device cpu.",
+            )
         return "cuda" if self.device != "cpu" and available else "cpu"

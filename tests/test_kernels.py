@@ -68,6 +68,15 @@ def test_scan_in_double_precision(form, make_cell):
     assert_all_close(with_gradients(fast[:2], learned), with_gradients(plain[:2], learned), rtol=1e-11)
 
 
+@pytest.mark.parametrize("per_step", [False, True], ids=["sequence", "filtering"])
+def test_strides_change_nothing(form, per_step):
+    cell, (items, theta, contexts) = cell_of(HCRNN3Cell), inputs_of(6, per_step)
+    strided = [tensor.detach().mT.contiguous().mT.requires_grad_() for tensor in (items, theta, contexts)]
+    assert not any(tensor.is_contiguous() for tensor in strided)
+    got = with_gradients(recur(cell, *strided, per_step)[:2], strided)
+    assert_all_close(got, with_gradients(recur(cell, items, theta, contexts, per_step)[:2], [items, theta, contexts]))
+
+
 def test_the_number_of_threads_changes_no_bit():
     cell, inputs = cell_of(HCRNN3Cell), inputs_of(6)
     results = []

@@ -83,12 +83,16 @@ class Batches:
         scope: what a row is.
         batch_size: rows in a batch (the last ones may be smaller).
         seed: the order of the rows and batches.
+        rank, world_size: which of how many processes this is; it gets every ``world_size``-th row of each batch from
+            row ``rank`` on, and of a batch with too few rows an empty one.
     """
 
     sequences: Sequences
     scope: Scope
     batch_size: int
     seed: int
+    rank: int = 0
+    world_size: int = 1
 
     def __len__(self) -> int:
         rows, _ = _points(self.sequences, self.scope)
@@ -102,7 +106,7 @@ class Batches:
             members = order[pool]
             members = members[np.argsort(lengths[members], kind="stable")]
             for start in random.permutation(np.arange(0, len(members), self.batch_size)):
-                chosen = members[start : start + self.batch_size]
+                chosen = members[start : start + self.batch_size][self.rank :: self.world_size]
                 yield make_batch(self.sequences, rows[chosen], lengths[chosen], self.scope)
 
 
@@ -130,11 +134,11 @@ def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scop
 
     Args:
         sequences: the part.
-        rows: (B,) indices of sequences; one may occur more than once.
+        rows: (B,) indices of sequences; one may occur more than once, and there may be none.
         lengths: (B,) number of inputs of each row, at least 1 and less than the sequence's length.
         scope: what a row is.
     """
-    steps = np.arange(lengths.max())
+    steps = np.arange(lengths.max(initial=0))
     valid = steps < lengths[:, None]  # (B, T)
     events = sequences.offsets[rows][:, None] + steps  # (B, T)
     last = len(sequences.items) - 1

@@ -43,9 +43,11 @@ def additive_scores(
 class _AdditiveScores(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
-        factors = factor_(query.clone()), factor_(key.clone())
-        ctx.save_for_backward(*factors, weight)
-        return scores(*factors, weight)
+        query_factor, key_factor = (
+            factor_(tensor.clone(memory_format=torch.contiguous_format)) for tensor in (query, key)
+        )
+        ctx.save_for_backward(query_factor, key_factor, weight)
+        return scores(query_factor, key_factor, weight)
 
     @staticmethod
     @once_differentiable

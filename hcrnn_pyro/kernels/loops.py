@@ -6,7 +6,9 @@ Axes: B rows, Q queries, K keys, H hidden. Every function overwrites or adds to 
 from __future__ import annotations
 
 import math
-from typing import no_type_check
+import warnings
+from collections.abc import Callable
+from typing import Any, cast, no_type_check
 
 import numba
 import numpy as np
@@ -14,9 +16,24 @@ from numba.extending import overload
 from torch import Tensor
 
 # Sums may be reordered, so that they run in vector registers; infinities and NaN keep their meaning.
-FAST = {"reassoc", "contract", "arcp", "nsz"}
-compiled = numba.njit(fastmath=FAST, error_model="numpy", nogil=True, cache=True)
-INLINED = {"fastmath": FAST, "error_model": "numpy", "forceinline": True}
+OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
+INLINED = OPTIONS | {"forceinline": True}
+
+
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """Compile at the first call, and keep the result on disk for later processes."""
+    try:
+        made = numba.njit(nogil=True, cache=True, **OPTIONS)(function)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        warnings.warn(
+            "The compiled loops cannot be kept: neither the package's folder nor a user cache can be written. Every "
+            "process compiles them anew (some 10 s); set NUMBA_CACHE_DIR to a folder that can be written.",
+            stacklevel=1,  # once, not once a function
+        )
+        made = numba.njit(nogil=True, **OPTIONS)(function)
+    return cast("Callable[..., None]", made)
 
 
 def can_run_on(tensor: Tensor) -> bool:

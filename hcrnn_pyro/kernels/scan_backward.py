@@ -88,20 +88,24 @@ def backward(
     return loop.grads
 
 
-def new_gradients(inputs: ScanInputs, weights: ScanWeights, steps: Steps) -> Gradients:
-    """Room for the gradients; those that are added up start at 0."""
+def new_gradients(inputs: ScanInputs, steps: Steps) -> Gradients:
+    """Room for the gradients, laid out row by row whatever the inputs' strides; those that are added up start at 0."""
     (time, rows, size), embedding = steps.candidate.shape, inputs.items.shape[-1]
+
+    def zeros(tensor: Tensor) -> Tensor:
+        return tensor.new_zeros(tensor.shape)
+
     return Gradients(
         packed=inputs.items.new_empty(time, rows, embedding + 3 * size),
         candidate=torch.empty_like(steps.candidate),
         drift=torch.empty_like(steps.drift_gate),
         read=torch.empty_like(steps.read),
         proposed=torch.empty_like(steps.proposed),
-        theta=torch.zeros_like(inputs.theta),
-        projected_contexts=torch.zeros_like(inputs.projected_contexts),
-        score=torch.zeros_like(weights.context_score),
-        hidden=torch.zeros_like(inputs.hidden),
-        local_context=torch.zeros_like(inputs.local_context),
+        theta=zeros(inputs.theta),
+        projected_contexts=zeros(inputs.projected_contexts),
+        score=inputs.items.new_zeros(size),
+        hidden=zeros(inputs.hidden),
+        local_context=zeros(inputs.local_context),
     )
 
 
@@ -111,7 +115,7 @@ class _Loop:
     def __init__(self, agreement: bool, inputs: ScanInputs, weights: ScanWeights, steps: Steps) -> None:
         self.agreement, self.inputs, self.weights, self.steps = agreement, inputs, weights, steps
         self.slopes = slopes_of(steps)
-        self.grads = new_gradients(inputs, weights, steps)
+        self.grads = new_gradients(inputs, steps)
         sizes = [inputs.items.shape[-1], *3 * [steps.candidate.shape[-1]]]
         self.local_gate, self.update, self.reset, self.query = self.grads.packed.split(sizes, dim=-1)
         self.key_factor = key_factor_at(inputs, 0)

@@ -80,7 +80,7 @@ def backward(
     agreement: bool, inputs: ScanInputs, weights: ScanWeights, steps: Steps, after_hidden: Tensor, after_local: Tensor
 ) -> Gradients:
     """See :func:`hcrnn_pyro.kernels.scan_backward.backward`."""
-    grads = new_gradients(inputs, weights, steps)
+    grads = new_gradients(inputs, steps)
     blocks = _blocks(inputs)
     loop_weights = BackwardWeights(
         hidden=weights.hidden,
@@ -95,7 +95,7 @@ def backward(
     scratch = Scratch(
         after_hidden=after_hidden,
         after_local=after_local,
-        kept=torch.empty_like(inputs.hidden),
+        kept=grads.hidden.new_empty(grads.hidden.shape),
         attention=torch.empty_like(steps.attention[0]),
         score=grads.score.new_zeros(blocks, *grads.score.shape),
         projected_contexts=grads.score.new_zeros(blocks, *grads.projected_contexts.shape),
