@@ -15,12 +15,11 @@ from jaxtyping import Bool, Float, Int
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from hcrnn_pyro.kernels.next_item import target_log_probs
+from hcrnn_pyro.kernels.next_item import BLOCK, target_log_probs
 from hcrnn_pyro.kernels.sampled_softmax import Negatives, sampled_log_probs
 from hcrnn_pyro.seen import SeenItems
 
 Likelihood = Literal["categorical", "without-replacement"]
-IN_PLACE = 2**18  # scores that are normalised at a time
 
 
 class NextItem(TorchDistribution):
@@ -73,7 +72,7 @@ class NextItem(TorchDistribution):
         rows = logits.flatten(
             0, -2
         )  # in place, some at a time: a second table of this size would cost more than its sums
-        for some in rows.split(max(1, IN_PLACE // rows.shape[1])):
+        for some in rows.split(max(1, BLOCK // rows.shape[1])):
             some.copy_(some.log_softmax(dim=-1))
         return logits
 

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hcrnn_pyro.kernels.next_item import BLOCK
 from hcrnn_pyro.seen import SeenItems
 
 CUTOFFS = (3, 20)
-BLOCK = 2**18  # scores that are compared at a time: they stay in a processor's cache
 
 
 class Ranks(NamedTuple):

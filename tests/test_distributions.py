@@ -65,7 +65,7 @@ def test_seen_items_leave_out_the_same_under_every_sample_dimension():
 
 def test_log_probabilities_are_those_that_carry_gradients(monkeypatch):
     """Without gradients they are normalised in place, here one row at a time."""
-    monkeypatch.setattr(distributions, "IN_PLACE", 1)
+    monkeypatch.setattr(distributions, "BLOCK", 1)
     features = torch.stack([FEATURES, torch.zeros_like(FEATURES)])
     tracked = NextItem(features.requires_grad_(), EMBEDDINGS, SCORED).log_probs()
     with torch.no_grad():

@@ -50,6 +50,16 @@ def blocks(request, monkeypatch):
     monkeypatch.setattr(next_item, "ROWS", rows)
 
 
+def test_second_derivatives_by_finite_differences(blocks):
+    features, item_embeddings, _ = inputs_of()
+    seen, excluded = seen_of()
+    targets = (~excluded[:, 1:]).int().argmax(dim=1) + 1
+    weights = torch.randn(PREDICTIONS, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(
+        lambda f, w: target_log_probs(f, w, targets, seen), (features, item_embeddings), weights, fast_mode=True
+    )
+
+
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_and_gradients_equal_the_plain_softmax(blocks, exclude, dtype):

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from hcrnn_pyro.distributions import NextItem
+from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.kernels.next_item import target_log_probs
 from hcrnn_pyro.kernels.sampled_softmax import Negatives, draw_negatives, sampled_log_probs
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.seen import seen_items
-from models import MODELS, PRIORS
+from models import MODELS, PRIORS, HCRNNConfig
 from tests.test_contract import batch_of
 
 ITEMS, SIZE = 12, 4
@@ -128,6 +129,11 @@ def test_popular_items_are_drawn_more_often():
         # standard error of a share at most 0.0036; five of them
         torch.testing.assert_close(log_weights.exp() * expected, expected, atol=0.018, rtol=0.0)
     assert sampler.counts.tolist() == [0, 1, 3, 1, 0]
+
+
+def test_a_negative_number_of_draws_is_refused():
+    with pytest.raises(UserError, match=r"--sampled-softmax.*got -1"):
+        HCRNNConfig(sampled_softmax=-1)
 
 
 def test_training_draws_and_evaluation_sums_over_everything():

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from hcrnn_pyro.seen import SeenItems
 
@@ -34,7 +33,7 @@ def target_log_probs(
     targets: Int[Tensor, " predictions"],
     seen: SeenItems | None = None,
 ) -> Float[Tensor, " predictions"]:
-    """Log-probability of each prediction's target; differentiable once, in features and item embeddings.
+    """Log-probability of each prediction's target, differentiable in features and item embeddings.
 
     Args:
         features: f, what the model says at each prediction.
@@ -67,21 +66,40 @@ class _TargetLogProbs(Function):
         return score if seen is None else score.masked_fill_(seen.contain(targets), -torch.inf)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         features, item_embeddings, targets, log_normaliser = ctx.saved_tensors
+        excluded = torch.zeros_like(targets, dtype=torch.bool) if ctx.seen is None else ctx.seen.contain(targets)
         gradient = gradient.unsqueeze(1)  # (N, 1)
+        to_targets = gradient.masked_fill(excluded.unsqueeze(1), 0.0)
+        if torch.is_grad_enabled():
+            arguments = features, item_embeddings, targets, ctx.seen, gradient, to_targets
+            return *_differentiable_gradients(*arguments), None, None, None
         to_features, to_embeddings = torch.zeros_like(features), torch.zeros_like(item_embeddings)
         blocks = ctx.kept or _probabilities(features, item_embeddings, ctx.seen, log_normaliser)
         for rows, items, exponentials, offset in blocks:
             share = gradient[rows] * (offset - log_normaliser[rows]).exp_()  # exponentials times this: g p(v)
             to_features[rows].sub_(share * (exponentials @ item_embeddings[items]))
             to_embeddings[items].addmm_(exponentials.T, share * features[rows], alpha=-1)
-        if ctx.seen is not None:
-            gradient = gradient.masked_fill(ctx.seen.contain(targets).unsqueeze(1), 0.0)
-        to_features.addcmul_(item_embeddings[targets], gradient)
-        to_embeddings.index_add_(0, targets, gradient * features)
+        to_features.addcmul_(item_embeddings[targets], to_targets)
+        to_embeddings.index_add_(0, targets, to_targets * features)
         return to_features, to_embeddings, None, None, None
+
+
+def _differentiable_gradients(
+    features: Tensor,
+    item_embeddings: Tensor,
+    targets: Tensor,
+    seen: SeenItems | None,
+    gradient: Tensor,
+    to_targets: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The gradients once more, all scores at once, for those who differentiate twice (a Laplace approximation)."""
+    scores = features @ item_embeddings.T
+    scores[:, 0] = -torch.inf
+    if seen is not None:
+        seen.exclude_(scores)
+    to_scores = (-gradient * scores.softmax(dim=1)).scatter_add(1, targets.unsqueeze(1), to_targets)
+    return to_scores @ item_embeddings, to_scores.T @ features
 
 
 def _blocks(
