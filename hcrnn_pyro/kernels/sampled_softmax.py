@@ -80,8 +80,7 @@ def sampled_log_probs(
 
 
 def _leave_out_(scores: Tensor, columns: Tensor, items: Tensor) -> None:
-    """Make the scores (n, U) of the columns whose item is among a row's ``items`` (n, M) too low to count."""
+    """Make the scores (n, U) of the columns whose item is among a row's ``items`` (n, M) minus infinity."""
     found = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
     rows, places = (columns[found] == items).nonzero(as_tuple=True)
-    # Not -inf: where every drawn item is left out, its gradient would not be a number.
-    scores[rows, found[rows, places]] = torch.finfo(scores.dtype).min
+    scores[rows, found[rows, places]] = -torch.inf
