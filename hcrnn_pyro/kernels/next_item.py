@@ -107,7 +107,9 @@ def _blocks(
 ) -> Iterator[tuple[slice, slice, Tensor]]:
     """Blocks of predictions and items, and their scores (n, v): each in the memory of the last, or in its own."""
     block = BLOCK if features.device.type == "cpu" else GPU_BLOCK
-    height = max(1, min(len(features), ROWS))
+    # Long rows of seen items are compared with every block: no more of them than there are scores.
+    most = ROWS if seen is None else min(ROWS, block // max(1, seen.items.shape[1]))
+    height = max(1, min(len(features), most))
     width = max(1, block // height)
     memory = features.new_empty(0 if own_memory else height * width)
     for top in range(0, len(features), height):
