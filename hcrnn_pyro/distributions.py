@@ -13,7 +13,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from pyro.distributions import TorchDistribution, constraints
-from torch import Tensor, nn
+from torch import Tensor
+
+from hcrnn_pyro.kernels.next_item import BLOCK, target_log_probs
+from hcrnn_pyro.kernels.sampled_softmax import Negatives, sampled_log_probs
+from hcrnn_pyro.seen import SeenItems
 
 Likelihood = Literal["categorical", "without-replacement"]
 
@@ -28,7 +32,7 @@ class NextItem(TorchDistribution):
         features: (*batch, N, E) what the model says after each scored position, rows first, then positions.
         item_embeddings: (V + 1, E), row 0 for padding.
         scored: (B, Q) which positions are scored; N of them.
-        excluded: (N, V + 1) items of probability 0 at a prediction, besides padding; ``None`` for none.
+        seen: the items of probability 0 at each prediction, besides padding; ``None`` for none.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -39,12 +43,12 @@ class NextItem(TorchDistribution):
         features: Float[Tensor, "*batch predictions embedding"],
         item_embeddings: Float[Tensor, "columns embedding"],
         scored: Bool[Tensor, "rows queries"],
-        excluded: Bool[Tensor, "predictions columns"] | None = None,
+        seen: SeenItems | None = None,
     ) -> None:
         self.features = features
         self.item_embeddings = item_embeddings
         self.scored = scored
-        self.excluded = excluded
+        self.seen = seen
         super().__init__(torch.Size((*features.shape[:-2], len(scored))), scored.shape[1:], validate_args=False)
 
     @property
@@ -56,24 +60,33 @@ class NextItem(TorchDistribution):
         """Unnormalised log-probabilities of every item at every scored position."""
         logits = self.features @ self.item_embeddings.T
         logits[..., 0] = -math.inf
-        if self.excluded is not None:
-            logits = logits.masked_fill(self.excluded, -math.inf)
+        if self.seen is not None:
+            self.seen.exclude_(logits)
         return logits
 
     def log_probs(self) -> Float[Tensor, "*batch predictions columns"]:
         """Log-probabilities of every item at every scored position."""
-        return self.logits().log_softmax(dim=-1)
+        logits = self.logits()
+        if logits.requires_grad:
+            return logits.log_softmax(dim=-1)
+        rows = logits.flatten(
+            0, -2
+        )  # in place, some at a time: a second table of this size would cost more than its sums
+        for some in rows.split(max(1, BLOCK // rows.shape[1])):
+            some.copy_(some.log_softmax(dim=-1))
+        return logits
 
     def log_prob(self, value: Int[Tensor, "*#batch rows queries"]) -> Float[Tensor, "*batch rows"]:
         """Log-probability of each row's scored items, summed over the row."""
         targets = value[..., self.scored].expand(self.features.shape[:-1])  # (*batch, N)
-        logits = self.features @ self.item_embeddings[1:].T
-        if self.excluded is not None:
-            logits = logits.masked_fill(self.excluded[..., 1:], -math.inf)
-        losses = nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten() - 1, reduction="none")
-        log_probability = -losses.view(targets.shape)
+        copies = targets.shape[:-1].numel()
+        seen = None if self.seen is None else self.seen.repeat(copies)
+        log_probability = self._target_log_probs(self.features.flatten(0, -2), targets.flatten(), seen)
         rows = self.scored.nonzero()[:, 0]
-        return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability)
+        return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability.view(targets.shape))
+
+    def _target_log_probs(self, features: Tensor, targets: Tensor, seen: SeenItems | None) -> Tensor:
+        return target_log_probs(features, self.item_embeddings, targets, seen)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Int[Tensor, "*shape"]:
         """Draw every scored item given the observed prefix before it; 0 at the positions that are not scored."""
@@ -87,32 +100,36 @@ class NextItem(TorchDistribution):
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> NextItem:
         """The same distribution with further sample dimensions on the left."""
         extra = torch.Size(batch_shape)[:-1]
-        return NextItem(self.features.expand(*extra, *self.features.shape[-2:]), *self._fixed())
+        return type(self)(self.features.expand(*extra, *self.features.shape[-2:]), *self._fixed())
 
-    def _fixed(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        return self.item_embeddings, self.scored, self.excluded
+    def _fixed(self) -> tuple[Any, ...]:
+        return self.item_embeddings, self.scored, self.seen
 
 
-def seen_items(
-    inputs: Int[Tensor, "rows time"],
-    queries: Int[Tensor, "rows queries"],
-    scored: Bool[Tensor, "rows queries"],
-    items: int,
-) -> Bool[Tensor, "predictions columns"]:
-    """Which items a row has shown up to and including each scored position.
+class SampledNextItem(NextItem):
+    """A :class:`NextItem` whose ``log_prob`` estimates the softmax's normaliser from drawn items, for training.
 
     Args:
-        inputs: item indices, 0 for padding.
-        queries: positions 0..T-1.
-        scored: which queries count; N of them.
-        items: V.
-
-    Returns:
-        (N, V + 1); column 0 (padding) is False or True and means nothing.
+        features: as for :class:`NextItem`.
+        item_embeddings: as for :class:`NextItem`.
+        scored: as for :class:`NextItem`.
+        seen: as for :class:`NextItem`.
+        negatives: the drawn items and what each stands for.
     """
-    time = inputs.shape[1]
-    positions = torch.arange(time, device=inputs.device, dtype=torch.int32).expand_as(inputs)
-    first = inputs.new_full((len(inputs), items + 1), time, dtype=torch.int32)
-    first = first.scatter_reduce(1, inputs, positions, reduce="amin")  # (B, V + 1) first position of each item
-    rows = scored.nonzero()[:, 0]
-    return first[rows] <= queries[scored].unsqueeze(-1)
+
+    def __init__(
+        self,
+        features: Float[Tensor, "*batch predictions embedding"],
+        item_embeddings: Float[Tensor, "columns embedding"],
+        scored: Bool[Tensor, "rows queries"],
+        seen: SeenItems | None,
+        negatives: Negatives,
+    ) -> None:
+        super().__init__(features, item_embeddings, scored, seen)
+        self.negatives = negatives
+
+    def _target_log_probs(self, features: Tensor, targets: Tensor, seen: SeenItems | None) -> Tensor:
+        return sampled_log_probs(features, self.item_embeddings, targets, self.negatives, seen)
+
+    def _fixed(self) -> tuple[Any, ...]:
+        return *super()._fixed(), self.negatives

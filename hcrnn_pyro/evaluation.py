@@ -6,7 +6,8 @@ authors do; ``one-pass`` reads a sequence once and lets theta_t follow the items
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,15 +17,15 @@ import torch
 from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet, Part, Sequences
 from hcrnn_pyro.distributed import gather, share
-from hcrnn_pyro.distributions import seen_items
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.metrics import CUTOFFS, rank_targets, ranking_metrics
+from hcrnn_pyro.metrics import CUTOFFS, rank_among_unseen, rank_targets, ranking_metrics
 from hcrnn_pyro.prediction import Scorer
+from hcrnn_pyro.seen import seen_items
 
 Method = Literal["exact", "one-pass"]
 SCOPE_OF: dict[Method, Scope] = {"exact": "prefix", "one-pass": "filtering"}
 POSITIONS_OF: dict[Method, int] = {"exact": 6_400, "one-pass": 1_600}  # rows times time of a batch
-SCORES = 2**25  # most scores (predictions times items) of a batch
+SCORES = 2**25  # most scores (predictions times items) at a time
 Ties = Literal["strict", "pessimistic", "mean"]
 HELD_OUT: tuple[Part, ...] = ("valid", "test")
 
@@ -58,10 +59,21 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
         items that the prefix has not shown.
     """
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
-    positions = min(POSITIONS_OF[method], max(1, SCORES // int(sequences.items.max())))
-    batches = batches_by_length(sequences, SCOPE_OF[method], positions)
-    parts = gather([evaluate_batch(scorer, batch.to(device)) for batch in share(batches)])
+    most = max(1, SCORES // int(sequences.items.max()))
+    batches = batches_by_length(sequences, SCOPE_OF[method], POSITIONS_OF[method])
+    portions = (portion for batch in batches for portion in _portions(batch, most))
+    parts = gather([evaluate_batch(scorer, portion.to(device)) for portion in share(portions)])
     return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
+
+
+def _portions(batch: Batch, most: int) -> Iterator[Batch]:
+    """The predictions of a batch in portions of at most ``most``, each with the rows it needs."""
+    for chosen in batch.scored.flatten().nonzero()[:, 0].split(most):
+        scored = torch.zeros_like(batch.scored)
+        scored.view(-1)[chosen] = True
+        rows = scored.any(dim=1)
+        names = ("inputs", "lengths", "targets", "rows")
+        yield replace(batch, scored=scored[rows], **{name: getattr(batch, name)[rows] for name in names})
 
 
 @torch.no_grad()
@@ -69,9 +81,8 @@ def evaluate_batch(scorer: Scorer, batch: Batch) -> pd.DataFrame:
     """The predictions of one batch, as :func:`evaluate` gives them."""
     scores = scorer(batch)
     targets = batch.targets[batch.scored]
-    seen = seen_items(batch.inputs, batch.queries, batch.scored, scores.shape[1] - 1)
     raw = rank_targets(scores, targets)
-    filtered = rank_targets(scores, targets, excluded=seen)
+    filtered = rank_among_unseen(raw, scores, targets, seen_items(batch.inputs, batch.queries, batch.scored))
     columns = {
         "row": batch.rows.unsqueeze(1).expand_as(batch.targets)[batch.scored],
         "position": batch.queries[batch.scored] + 1,

@@ -5,13 +5,15 @@ Axes: N predictions, V items.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from hcrnn_pyro.kernels.next_item import BLOCK
+from hcrnn_pyro.seen import SeenItems
 
 CUTOFFS = (3, 20)
 
@@ -28,33 +30,60 @@ class Ranks(NamedTuple):
     pessimistic: Int[Tensor, " predictions"]
 
 
-def rank_targets(
-    scores: Float[Tensor, "predictions columns"],
-    targets: Int[Tensor, " predictions"],
-    excluded: Bool[Tensor, "predictions columns"] | None = None,
-) -> Ranks:
+def rank_targets(scores: Float[Tensor, "predictions columns"], targets: Int[Tensor, " predictions"]) -> Ranks:
     """Rank every target by counting; nothing is sorted.
 
     Args:
         scores: any score that rises with preference; column 0 is padding and never counts.
         targets: item indices 1..V.
-        excluded: items that may not be recommended; an excluded target ranks behind every item that may.
     """
-    if excluded is not None:
-        scores = scores.masked_fill(excluded, -torch.inf)
-    target_scores = scores.gather(1, targets.unsqueeze(1))
+    return _count_ranks(scores, scores.gather(1, targets.unsqueeze(1)))
+
+
+def rank_among_unseen(
+    ranks: Ranks, scores: Float[Tensor, "predictions columns"], targets: Int[Tensor, " predictions"], seen: SeenItems
+) -> Ranks:
+    """The ranks if seen items scored minus infinity: a seen target ranks behind every item that may be recommended.
+
+    Of the scores, only those of the seen items are read again.
+
+    Args:
+        ranks: those over the whole catalogue.
+        scores: those that the ranks were counted from.
+        targets: item indices 1..V.
+        seen: the items that each prediction has seen.
+    """
+    repeated = seen.contain(targets)
+    thresholds = scores.gather(1, targets.unsqueeze(1)).masked_fill_(repeated.unsqueeze(1), -torch.inf)
+    strict, pessimistic = ranks.strict.clone(), ranks.pessimistic.clone()
+    for some in repeated.nonzero()[:, 0].split(_rows(scores)):
+        strict[some], pessimistic[some] = _count_ranks(scores[some], thresholds[some])
+    for part, items in seen.parts():
+        of_seen, threshold = scores[part].gather(1, items), thresholds[part]
+        for rank, below in ((strict, torch.le), (pessimistic, torch.lt)):
+            lowest = torch.full_like(threshold, -torch.inf)
+            no_longer_above = below(lowest, threshold) & ~below(of_seen, threshold) & (items > 0)
+            rank[part] -= no_longer_above.sum(dim=1)
+    return Ranks(strict, pessimistic)
+
+
+def _count_ranks(scores: Float[Tensor, "predictions columns"], thresholds: Float[Tensor, "predictions 1"]) -> Ranks:
+    """Ranks of scores; counted from below, so that a score that is not a number ranks last, not first."""
     items = scores[:, 1:]
-    count = items.shape[1]  # counted from below, so that a score that is not a number ranks last, not first
-    return Ranks(
-        strict=count - _count(torch.le, items, target_scores) + 1,
-        pessimistic=count - _count(torch.lt, items, target_scores),
-    )
-
-
-def _count(compare: Callable[..., Tensor], scores: Tensor, thresholds: Tensor) -> Tensor:
-    """How many scores of each row compare so."""
+    at_most, less = scores.new_empty(2, len(scores), dtype=torch.float32)
     # Floats are summed ten times faster than booleans, and exactly: in float32 up to 2^24 items.
-    return compare(scores, thresholds, out=torch.empty_like(scores)).sum(dim=1).long()
+    memory = scores.new_empty(min(len(scores), _rows(scores)), items.shape[1], dtype=torch.float32)
+    for start in range(0, len(scores), max(1, len(memory))):
+        some = slice(start, start + len(memory))
+        compared = memory[: len(items[some])]
+        for below, count in ((torch.le, at_most), (torch.lt, less)):
+            torch.sum(below(items[some], thresholds[some], out=compared), dim=1, out=count[some])
+    return Ranks(items.shape[1] - at_most.long() + 1, items.shape[1] - less.long())
+
+
+def _rows(scores: Tensor) -> int:
+    """How many rows are compared at a time."""
+    return max(1, BLOCK // scores.shape[1])
 
 
 def recall(ranks: np.ndarray, cutoff: int) -> float:

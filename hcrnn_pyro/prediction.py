@@ -53,8 +53,8 @@ class PosteriorPredictive:
         draws = (self._log_probs(batch, posterior_draw(self.guide, batch)) for _ in range(self.samples))
         total = next(draws)
         for draw in draws:
-            total = torch.logaddexp(total, draw)
-        return total - math.log(self.samples)
+            torch.logaddexp(total, draw, out=total)
+        return total.sub_(math.log(self.samples))
 
     def _log_probs(self, batch: Batch, latents: dict[str, Tensor]) -> Tensor:
         conditioned = poutine.condition(self.model, data=latents)

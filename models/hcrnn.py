@@ -25,14 +25,16 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.distributions import Likelihood, NextItem, seen_items
+from hcrnn_pyro.distributions import Likelihood, NextItem, SampledNextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.seen import seen_items
 
 Variant = Literal["hcrnn1", "hcrnn2", "hcrnn3", "hcrnn3-bi"]
 PARTS: dict[Variant, tuple[type[HCRNNCell], type[SingleReadout]]] = {
@@ -57,6 +59,8 @@ class HCRNNConfig:
     """Dropout before the output layer."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
+    sampled_softmax: int = 0
+    """Items drawn per training batch to estimate the softmax's sum, for catalogues near a million; 0 sums over all."""
     kernel: Kernel = "fast"
     """fast: recurrence and attention with gradients derived by hand. reference: the plain loop over time."""
 
@@ -65,6 +69,8 @@ class HCRNNConfig:
         require(self.contexts >= 2, f"--contexts is a number of at least 2; got {self.contexts}.")
         for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
             require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")
+        draws = self.sampled_softmax
+        require(draws >= 0, f"--sampled-softmax is a number of drawn items, 0 for the full softmax; got {draws}.")
 
 
 class HCRNN(nn.Module):
@@ -91,6 +97,7 @@ class HCRNN(nn.Module):
         size = config.hidden
         self.items = items
         self.without_replacement = config.likelihood == "without-replacement"
+        self.sampler = PopularitySampler(items, config.sampled_softmax) if config.sampled_softmax else None
         self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
         self.kernel = config.kernel
         self.prior = make_prior(config.contexts)
@@ -115,10 +122,11 @@ class HCRNN(nn.Module):
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
         features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))
-        excluded = None
-        if self.without_replacement:
-            excluded = seen_items(batch.inputs, batch.queries, batch.scored, self.items)
-        return NextItem(features, self.item_embeddings, batch.scored, excluded)
+        seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
+        if self.training and self.sampler is not None:
+            negatives = self.sampler(batch.targets[batch.scored])
+            return SampledNextItem(features, self.item_embeddings, batch.scored, seen, negatives)
+        return NextItem(features, self.item_embeddings, batch.scored, seen)
 
     def states(
         self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False

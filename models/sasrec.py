@@ -24,10 +24,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.distributions import Likelihood, NextItem, seen_items
+from hcrnn_pyro.distributions import Likelihood, NextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.seen import seen_items
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,8 @@ class SASRec(nn.Module):
     def likelihood(self, batch: Batch) -> NextItem:
         """p(y | x): softmax of state . item embeddings."""
         features = at_positions(self.states(batch), batch.queries)[batch.scored]
-        excluded = None
-        if self.without_replacement:
-            excluded = seen_items(batch.inputs, batch.queries, batch.scored, self.items)
-        return NextItem(features, self.item_embeddings, batch.scored, excluded)
+        seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
+        return NextItem(features, self.item_embeddings, batch.scored, seen)
 
     def states(self, batch: Batch) -> Float[Tensor, "rows time hidden"]:
         """What is known after x_1..x_t, for every t."""

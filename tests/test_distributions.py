@@ -2,16 +2,18 @@
 
 import math
 
-import pytest
 import torch
 
-from hcrnn_pyro.distributions import NextItem, seen_items
+from hcrnn_pyro import distributions
+from hcrnn_pyro.distributions import NextItem
+from hcrnn_pyro.seen import seen_items
 
 # Two rows of two queries, of which three are scored; V = 3 items, E = 2.
 EMBEDDINGS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 SCORED = torch.tensor([[True, True], [True, False]])
 FEATURES = torch.tensor([[0.0, 0.0], [math.log(2.0), 0.0], [0.0, math.log(3.0)]])
 # logits of items 1..3: (0, 0, 0); (log 2, 0, log 2); (0, log 3, log 3)
+SEEN = seen_items(torch.tensor([[1, 2], [3, 0]]), torch.tensor([[0, 1], [0, 0]]), SCORED)  # 1; 1 and 2; 3
 PROBABILITIES = torch.tensor([[0.0, 1 / 3, 1 / 3, 1 / 3], [0.0, 2 / 5, 1 / 5, 2 / 5], [0.0, 1 / 7, 3 / 7, 3 / 7]])
 
 
@@ -24,12 +26,13 @@ def test_log_prob_sums_over_the_scored_positions_of_each_row():
     torch.testing.assert_close(log_prob, torch.tensor([math.log(1 / 3 * 1 / 5), math.log(3 / 7)]))
 
 
-def test_excluded_items_have_probability_zero_and_the_rest_share():
-    excluded = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    likelihood = NextItem(FEATURES, EMBEDDINGS, SCORED, excluded)
-    expected = torch.tensor([[0, 0, 1 / 2, 1 / 2], [0, 2 / 3, 1 / 3, 0], [0, 1 / 7, 3 / 7, 3 / 7]])
+def test_seen_items_have_probability_zero_and_the_rest_share():
+    likelihood = NextItem(FEATURES, EMBEDDINGS, SCORED, SEEN)
+    expected = torch.tensor([[0, 0, 1 / 2, 1 / 2], [0, 0, 0, 1], [0, 1 / 4, 3 / 4, 0]])
     torch.testing.assert_close(likelihood.log_probs().exp(), expected)
     assert likelihood.log_prob(torch.tensor([[1, 1], [1, 0]]))[0] == -math.inf
+    expected = torch.tensor([math.log(1 / 2 * 1), math.log(1 / 4)])
+    torch.testing.assert_close(likelihood.log_prob(torch.tensor([[2, 3], [1, 0]])), expected)
 
 
 def test_sample_dimensions_stand_on_the_left():
@@ -54,23 +57,18 @@ def test_samples_follow_the_probabilities():
         torch.testing.assert_close(shares, probabilities, atol=0.018, rtol=0.0)
 
 
-def test_gradients_with_excluded_items_are_finite():
-    features = FEATURES.clone().requires_grad_()
-    excluded = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
-    NextItem(features, EMBEDDINGS, SCORED, excluded).log_prob(torch.tensor([[2, 1], [1, 0]])).sum().backward()
-    assert features.grad is not None
-    assert features.grad.isfinite().all()
+def test_seen_items_leave_out_the_same_under_every_sample_dimension():
+    features = torch.stack([FEATURES, torch.zeros_like(FEATURES)])
+    log_prob = NextItem(features, EMBEDDINGS, SCORED, SEEN).log_prob(torch.tensor([[2, 3], [1, 0]]))
+    torch.testing.assert_close(log_prob.exp(), torch.tensor([[1 / 2, 1 / 4], [1 / 2, 1 / 2]]))
 
 
-@pytest.mark.parametrize(
-    ("inputs", "expected"),
-    [
-        # first row shows 2, then 1, then 2 again; second row shows 3 and ends
-        ([[2, 1, 2], [3, 0, 0]], [{2}, {1, 2}, {1, 2}, {3}]),
-    ],
-)
-def test_seen_items_grow_along_a_row(inputs, expected):
-    inputs = torch.tensor(inputs)
-    queries = torch.arange(3).expand(2, 3)
-    seen = seen_items(inputs, queries, inputs > 0, items=4)
-    assert [set(row[1:].nonzero().flatten().add(1).tolist()) for row in seen] == expected
+def test_log_probabilities_are_those_that_carry_gradients(monkeypatch):
+    """Without gradients they are normalised in place, here one row at a time."""
+    monkeypatch.setattr(distributions, "BLOCK", 1)
+    features = torch.stack([FEATURES, torch.zeros_like(FEATURES)])
+    tracked = NextItem(features.requires_grad_(), EMBEDDINGS, SCORED).log_probs()
+    with torch.no_grad():
+        untracked = NextItem(features, EMBEDDINGS, SCORED).log_probs()
+    assert tracked.requires_grad and not untracked.requires_grad
+    torch.testing.assert_close(untracked, tracked.detach())

@@ -1,10 +1,12 @@
 """The every-prefix evaluation against a scorer whose ranks are known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from guides import GUIDES
+from hcrnn_pyro import evaluation
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.data.synthetic import SyntheticProcess
 from hcrnn_pyro.errors import UserError
@@ -71,6 +73,25 @@ def pair():
     for parameter in model.parameters():
         parameter.data *= 3  # so that theta matters
     return model, GUIDES["bag-of-items"](model).eval()
+
+
+@pytest.mark.parametrize("method", ["exact", "one-pass"])
+def test_predictions_are_scored_in_portions_and_ranked_the_same(method, monkeypatch, pair):
+    """A long row of a large catalogue is scored some predictions at a time."""
+    sequences = SyntheticProcess(users=10).draw().test
+    scorer = PosteriorPredictive(*pair)
+    whole = evaluate(scorer, sequences, method)
+    sizes = []
+
+    def counted(batch):
+        scores = scorer(batch)
+        sizes.append(scores.numel())
+        return scores
+
+    monkeypatch.setattr(evaluation, "SCORES", 5 * int(sequences.items.max()))
+    portions = evaluate(counted, sequences, method)
+    assert max(sizes) == 5 * 241 and sum(sizes) == 241 * len(whole)
+    pd.testing.assert_frame_equal(portions, whole, rtol=1e-4)
 
 
 def test_theta_at_its_mean_and_many_draws_agree_where_the_posterior_is_narrow(pair):

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from hcrnn_pyro.metrics import rank_targets, ranking_metrics
+from hcrnn_pyro import metrics as metrics_module
+from hcrnn_pyro import seen as seen_module
+from hcrnn_pyro.metrics import rank_among_unseen, rank_targets, ranking_metrics
 from hcrnn_pyro.published import published_metrics
+from hcrnn_pyro.seen import seen_items
 
 # V = 5 items; column 0 is padding and scores highest, to show that it never counts.
 SCORES = torch.tensor(
@@ -24,13 +27,42 @@ def test_strict_rank_counts_what_is_higher_and_pessimistic_what_is_at_least_as_h
     assert ranks.pessimistic.tolist() == [3, 5, 4]
 
 
-def test_excluded_items_do_not_count_and_an_excluded_target_comes_last():
-    excluded = torch.zeros(3, 6, dtype=torch.bool)
-    excluded[0, 1] = True  # one of the two better ones
-    excluded[2, 5] = True  # the target itself
-    ranks = rank_targets(SCORES, TARGETS, excluded)
+def seen_of(items):
+    """What each prediction has seen; every prediction is a row of its own."""
+    inputs = torch.tensor(items)
+    queries = torch.full((len(items), 1), inputs.shape[1] - 1)
+    return seen_items(inputs, queries, torch.ones(len(items), 1, dtype=torch.bool))
+
+
+def test_seen_items_do_not_count_and_a_seen_target_comes_last():
+    seen = seen_of([[1, 1], [0, 0], [5, 0]])  # one of the two better ones, twice; nothing; the target itself
+    ranks = rank_among_unseen(rank_targets(SCORES, TARGETS), SCORES, TARGETS, seen)
     assert ranks.strict.tolist() == [2, 1, 5]
     assert ranks.pessimistic.tolist() == [2, 5, 5]
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**18])
+def test_ranks_are_those_of_scores_with_minus_infinity_at_seen_items(block, monkeypatch):
+    """Against loops over masked scores, with ties, infinities, scores that are no numbers, and seen targets."""
+    monkeypatch.setattr(metrics_module, "BLOCK", block)
+    monkeypatch.setattr(seen_module, "ENTRIES", block)
+    random = np.random.default_rng(0)
+    values = np.array([-np.inf, -1.0, 0.0, 0.5, 2.0, np.nan])
+    scores = values[random.choice(6, size=(200, 9), p=[0.2, 0.2, 0.2, 0.2, 0.15, 0.05])]
+    items, targets = random.integers(0, 9, size=(200, 5)), random.integers(1, 9, size=200)
+    tensors = torch.from_numpy(scores), torch.from_numpy(targets)
+    raw = rank_targets(*tensors)
+    filtered = rank_among_unseen(raw, *tensors, seen_of(items.tolist()))
+    for row in range(200):
+        masked = scores[row].copy()
+        masked[items[row]] = -np.inf
+        for ranks, of_items in ((raw, scores[row]), (filtered, masked)):
+            target = of_items[targets[row]]
+            assert ranks.strict[row] == 1 + sum(not score <= target for score in of_items[1:])
+            assert ranks.pessimistic[row] == sum(not score < target for score in of_items[1:])
+    assert torch.equal(raw.strict, rank_targets(*tensors).strict), "the ranks that were given are left as they were"
+    repeated = (items == targets[:, None]).any(axis=1)
+    assert 20 < repeated.sum() < 180
 
 
 def test_scores_that_are_no_numbers_rank_last():

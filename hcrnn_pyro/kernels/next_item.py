@@ -1,0 +1,134 @@
+r"""log p(target) under a softmax over the whole catalogue, block by block.
+
+    log p(y_n) = f_n . w_{y_n} - log sum_v exp(f_n . w_v)
+
+The N x V scores are made in blocks that fit into a cache, and made again for the gradient (or kept, where they are
+few), so memory beyond the arguments and their gradients does not grow with the catalogue. Blocks run over the items
+inside blocks of predictions: every item embedding is read, and its gradient written, once for many predictions.
+
+Axes: N predictions, V items (column 0 is padding and never counts), E embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd import Function
+
+from hcrnn_pyro.seen import SeenItems
+
+BLOCK = 2**18  # scores of a block: a megabyte of float32 stays in a processor's cache
+GPU_BLOCK = 2**24  # a GPU wants fewer, larger steps
+ROWS = 1024  # most predictions of a block
+KEPT = 2**22  # scores of a batch that are kept for the gradient instead of being made again: 16 MB in float32
+
+
+def target_log_probs(
+    features: Float[Tensor, "predictions embedding"],
+    item_embeddings: Float[Tensor, "columns embedding"],
+    targets: Int[Tensor, " predictions"],
+    seen: SeenItems | None = None,
+) -> Float[Tensor, " predictions"]:
+    """Log-probability of each prediction's target, differentiable in features and item embeddings.
+
+    Args:
+        features: f, what the model says at each prediction.
+        item_embeddings: w, (V + 1, E), row 0 for padding.
+        targets: item indices 1..V.
+        seen: items of probability 0 at each prediction; ``None`` for none.
+    """
+    few = len(features) * len(item_embeddings) <= KEPT
+    return _TargetLogProbs.apply(features, item_embeddings, targets, seen, few and torch.is_grad_enabled())
+
+
+class _TargetLogProbs(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, item_embeddings: Tensor, targets: Tensor, seen: SeenItems | None, keep: bool
+    ) -> Tensor:
+        log_normaliser = features.new_full((len(features), 1), -torch.inf)
+        kept = []
+        for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=keep):
+            # Where all items of a block are excluded its largest score is -inf, and -inf - -inf would not be a number.
+            largest = scores.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).min)
+            total = scores.sub_(largest).exp_().sum(dim=1, keepdim=True)
+            running = log_normaliser[rows]
+            torch.logaddexp(running, total.log_().add_(largest), out=running)
+            if keep:
+                kept.append((rows, items, scores, largest))
+        ctx.save_for_backward(features, item_embeddings, targets, log_normaliser)
+        ctx.seen, ctx.kept = seen, kept
+        score = torch.linalg.vecdot(features, item_embeddings[targets]) - log_normaliser.squeeze(1)
+        return score if seen is None else score.masked_fill_(seen.contain(targets), -torch.inf)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        features, item_embeddings, targets, log_normaliser = ctx.saved_tensors
+        excluded = torch.zeros_like(targets, dtype=torch.bool) if ctx.seen is None else ctx.seen.contain(targets)
+        gradient = gradient.unsqueeze(1)  # (N, 1)
+        to_targets = gradient.masked_fill(excluded.unsqueeze(1), 0.0)
+        if torch.is_grad_enabled():
+            arguments = features, item_embeddings, targets, ctx.seen, gradient, to_targets
+            return *_differentiable_gradients(*arguments), None, None, None
+        to_features, to_embeddings = torch.zeros_like(features), torch.zeros_like(item_embeddings)
+        blocks = ctx.kept or _probabilities(features, item_embeddings, ctx.seen, log_normaliser)
+        for rows, items, exponentials, offset in blocks:
+            share = gradient[rows] * (offset - log_normaliser[rows]).exp_()  # exponentials times this: g p(v)
+            to_features[rows].sub_(share * (exponentials @ item_embeddings[items]))
+            to_embeddings[items].addmm_(exponentials.T, share * features[rows], alpha=-1)
+        to_features.addcmul_(item_embeddings[targets], to_targets)
+        to_embeddings.index_add_(0, targets, to_targets * features)
+        return to_features, to_embeddings, None, None, None
+
+
+def _differentiable_gradients(
+    features: Tensor,
+    item_embeddings: Tensor,
+    targets: Tensor,
+    seen: SeenItems | None,
+    gradient: Tensor,
+    to_targets: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The gradients once more, all scores at once, for those who differentiate twice (a Laplace approximation)."""
+    scores = features @ item_embeddings.T
+    scores[:, 0] = -torch.inf
+    if seen is not None:
+        seen.exclude_(scores)
+    to_scores = (-gradient * scores.softmax(dim=1)).scatter_add(1, targets.unsqueeze(1), to_targets)
+    return to_scores @ item_embeddings, to_scores.T @ features
+
+
+def _blocks(
+    features: Tensor, item_embeddings: Tensor, seen: SeenItems | None, own_memory: bool
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Blocks of predictions and items, and their scores (n, v): each in the memory of the last, or in its own."""
+    block = BLOCK if features.device.type == "cpu" else GPU_BLOCK
+    # Long rows of seen items are compared with every block: no more of them than there are scores.
+    most = ROWS if seen is None else min(ROWS, block // max(1, seen.items.shape[1]))
+    height = max(1, min(len(features), most))
+    width = max(1, block // height)
+    memory = features.new_empty(0 if own_memory else height * width)
+    for top in range(0, len(features), height):
+        rows = slice(top, min(top + height, len(features)))
+        forbidden = None if seen is None else seen.at(rows)
+        for left in range(1, len(item_embeddings), width):
+            items = slice(left, min(left + width, len(item_embeddings)))
+            shape = (rows.stop - rows.start, items.stop - items.start)
+            scores = features.new_empty(shape) if own_memory else memory[: shape[0] * shape[1]].view(shape)
+            torch.mm(features[rows], item_embeddings[items].T, out=scores)
+            if forbidden is not None:
+                inside = ((forbidden >= items.start) & (forbidden < items.stop)).nonzero(as_tuple=True)
+                scores[inside[0], forbidden[inside] - items.start] = -torch.inf
+            yield rows, items, scores
+
+
+def _probabilities(
+    features: Tensor, item_embeddings: Tensor, seen: SeenItems | None, log_normaliser: Tensor
+) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """The blocks again, as probabilities."""
+    for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=False):
+        yield rows, items, scores.sub_(log_normaliser[rows]).exp_(), log_normaliser[rows]
