@@ -69,9 +69,8 @@ class NextItem(TorchDistribution):
         logits = self.logits()
         if logits.requires_grad:
             return logits.log_softmax(dim=-1)
-        rows = logits.flatten(
-            0, -2
-        )  # in place, some at a time: a second table of this size would cost more than its sums
+        # In place, some at a time: a second table of this size would cost more than its sums.
+        rows = logits.flatten(0, -2)
         for some in rows.split(max(1, BLOCK // rows.shape[1])):
             some.copy_(some.log_softmax(dim=-1))
         return logits

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributed import sum_over_ranks, world_size
+from hcrnn_pyro.parameters import unannounced
 from hcrnn_pyro.sites import is_latent
 
 
@@ -111,7 +112,7 @@ class Objective(nn.Module):
             batch: rows of any scope.
             kl_weight: factor on the KL term; 1 is the true ELBO, the authors train with 1e-3.
         """
-        with LatentTerms(kl_weight) as latent:
+        with LatentTerms(kl_weight) as latent, unannounced():
             loss = self.elbo(batch)
         kl = torch.as_tensor(latent.kl / self.particles)
         return Terms(loss, loss.detach() - kl_weight * kl, kl, int(batch.scored.sum()), batch.size)

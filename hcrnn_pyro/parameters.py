@@ -8,11 +8,27 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pyro.distributions import constraints
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
+
+
+_wanted = ContextVar("_wanted", default=True)
+
+
+@contextmanager
+def unannounced() -> Iterator[None]:
+    """Send no messages here: whoever trains has the parameters already, and each message costs some 20 microseconds."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
 
 
 def announce_parameters(name: str, module: nn.Module) -> None:
@@ -22,6 +38,8 @@ def announce_parameters(name: str, module: nn.Module) -> None:
         name: prefix of the parameters' names, e.g. ``"model"``.
         module: its parameters are announced, those of its submodules included.
     """
+    if not _wanted.get():
+        return
     for parameter_name, parameter in module.named_parameters():
         if parameter.requires_grad:
             _announce(f"{name}.{parameter_name}", parameter)
