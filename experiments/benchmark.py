@@ -3,6 +3,7 @@
 python -m experiments.benchmark --data citeulike movielens --json benchmark.json
 python -m experiments.benchmark --data citeulike --profile         where the time of a training step goes
 python -m experiments.benchmark --scale T K H V B events           what grows with what, on random sequences
+torchrun --standalone --nproc-per-node 2 -m experiments.benchmark  what two processes gain
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from experiments.benchmarking.breakdown import profile_table, profiled
 from experiments.benchmarking.comparison import compare
 from experiments.benchmarking.config import BenchmarkConfig
+from experiments.benchmarking.ranks import ALONE, speed_up, together
 from experiments.benchmarking.report import table
 from experiments.benchmarking.scale import sweep
 from experiments.benchmarking.systems import GRU
@@ -21,6 +23,8 @@ from experiments.command import run_command
 from experiments.options import parse
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
+from hcrnn_pyro.distributed import at_rank_zero, rank, world_size
+from hcrnn_pyro.errors import require
 from hcrnn_pyro.files import write_json
 
 COMMAND = "python -m experiments.benchmark"
@@ -30,6 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, build, measure, report."""
     config = parse(BenchmarkConfig, COMMAND, argv)
     torch.set_num_threads(config.threads)
+    if world_size() > 1:
+        _of_several_processes(config)
+        return
     records: list[dict[str, Any]] = []
     for axis in config.scale:
         rows, sizes = sweep(config, axis)
@@ -43,7 +50,26 @@ def main(argv: list[str] | None = None) -> None:
         print(
             "\nRecBole's NARM is left out; --recbole PYTHON names the interpreter of an environment that has RecBole."
         )
-    if config.json is not None:
+    _keep(config, records)
+
+
+def _of_several_processes(config: BenchmarkConfig) -> None:
+    require(
+        not (config.scale or config.profile or config.recbole),
+        "Under torchrun the benchmark measures what several processes gain, and nothing else; leave out --scale, "
+        "--profile and --recbole.",
+    )
+    records: list[dict[str, Any]] = []
+    for data in at_rank_zero(lambda: _load(config)):
+        row = speed_up(config, data)
+        print(f"\n{_headline(config, data)}\n\n{table([row], ALONE)}")
+        print(f"{together()} are {row.median(ALONE) / row.median(together()):.2f} times as fast as one.")
+        records += [{"data": data.name, **record} for record in row.records(ALONE)]
+    _keep(config, records)
+
+
+def _keep(config: BenchmarkConfig, records: list[dict[str, Any]]) -> None:
+    if config.json is not None and rank() == 0:
         write_json(config.json, records)
 
 

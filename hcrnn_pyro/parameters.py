@@ -17,7 +17,6 @@ from pyro.distributions import constraints
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-
 _wanted = ContextVar("_wanted", default=True)
 
 

@@ -147,3 +147,15 @@ def test_torchrun_restarts_a_killed_rank_to_the_same_metrics(tmp_path, killed):
     assert "started the processes anew" in (tmp_path / "printed").read_text()
     whole, restarted = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("whole", "killed"))
     assert restarted == whole
+
+
+def test_the_benchmark_tells_what_two_processes_gain(tmp_path):
+    log = tmp_path / "log.csv"  # 22 to train on, in batches of 3: the last has fewer rows than there are processes
+    log.write_text("SessionId,ItemId,Time\n" + "".join(f"{u},{(u + t) % 5},{t}\n" for u in range(30) for t in range(4)))
+    flags = ["--data", str(log), "--hidden", "4", "--contexts", "3", "--batch-size", "3", "--repeats", "1"]
+    command = [*TORCHRUN, "-m", "experiments.benchmark", *flags, "--json", str(tmp_path / "rows.json")]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    alone, together = json.loads((tmp_path / "rows.json").read_text())
+    assert [alone["system"], together["system"]] == ["one process", "2 processes"]
+    assert done.stdout.count(f"are {alone['median'] / together['median']:.2f} times as fast as one") == 1
