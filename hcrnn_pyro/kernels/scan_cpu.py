@@ -1,4 +1,4 @@
-"""The loops of :mod:`hcrnn_pyro.kernels.scan_loops` on tensors, with blocks of rows shared out over torch's threads.
+"""The compiled loops on tensors, with blocks of rows shared out over torch's threads.
 
 Axes: T time, R rows, E embedding, H hidden, K global contexts.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hcrnn_pyro.kernels import scan_loops
+from hcrnn_pyro.kernels import backward_loops, forward_loops
 from hcrnn_pyro.kernels.reference import ScanInputs
 from hcrnn_pyro.kernels.scan_backward import Gradients, new_gradients
 from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps, new_steps
@@ -72,7 +72,7 @@ def forward(agreement: bool, inputs: ScanInputs, weights: ScanWeights) -> Steps:
         drift=weights.drift.T,
         drift_bias=weights.context_score.new_empty(0) if weights.drift_bias is None else weights.drift_bias,
     )
-    _over_blocks(scan_loops.forward, inputs, agreement, _with_steps(inputs), loop_weights, steps)
+    _over_blocks(forward_loops.forward, inputs, agreement, _with_steps(inputs), loop_weights, steps)
     return steps
 
 
@@ -102,7 +102,7 @@ def backward(
     )
     theta = grads.theta if inputs.theta_per_step else grads.theta.unsqueeze(1)
     _over_blocks(
-        scan_loops.backward,
+        backward_loops.backward,
         inputs,
         agreement,
         _with_steps(inputs),
@@ -122,7 +122,7 @@ def _with_steps(inputs: ScanInputs) -> ScanInputs:
 
 
 def _blocks(inputs: ScanInputs) -> int:
-    return -(-len(inputs.items) // scan_loops.BLOCK)
+    return -(-len(inputs.items) // forward_loops.BLOCK)
 
 
 def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool, *groups: Any) -> None:
