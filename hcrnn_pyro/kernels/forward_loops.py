@@ -1,8 +1,9 @@
 """The steps of the recurrence in loops compiled by Numba for the CPU.
 
 Axes: T time, R rows, E embedding, H hidden, K global contexts. The arrays are those of
-:mod:`hcrnn_pyro.kernels.scan_forward`, which says the same in operations on whole tensors. Here a block of rows runs through all of its steps by itself: its states and the weights stay in cache,
-and no result depends on how the blocks are shared out over threads.
+:mod:`hcrnn_pyro.kernels.scan_forward`, which says the same in operations on whole tensors. Here a block of rows runs
+through all of its steps by itself: its states and the weights stay in cache, and no result depends on how the blocks are
+shared out over threads.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def forward(first, last, agreement, inputs, weights, steps):
         last: block to end before.
         agreement: whether the drift weight reads x_t * c_t, or c_t alone.
         inputs: ``ScanInputs``, theta with a time axis, of one step where it is the same at all of them.
-        weights: ``ScanWeights``, with its matrices transposed: they map the first axis to the last.
+        weights: ``ForwardWeights``.
         steps: ``Steps``; it has the initial states.
     """
     rows, time, embedding = inputs.items.shape
