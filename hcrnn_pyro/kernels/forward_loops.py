@@ -2,8 +2,8 @@
 
 Axes: T time, R rows, E embedding, H hidden, K global contexts. The arrays are those of
 :mod:`hcrnn_pyro.kernels.scan_forward`, which says the same in operations on whole tensors. Here a block of rows runs
-through all of its steps by itself: its states and the weights stay in cache, and no result depends on how the blocks are
-shared out over threads.
+through all of its steps by itself: its states and the weights stay in cache, and no result depends on how the blocks
+are shared out over threads.
 """
 
 from __future__ import annotations
