@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hcrnn_pyro.data.arrays import Spool, blocks, count, lookup
 from hcrnn_pyro.data.dataset import Sequences, tail
@@ -69,17 +71,29 @@ class Filters:
         return ", ".join(text for text in wanted if text)
 
 
-def text_ids(column: pd.Series) -> pd.Categorical:
-    """Identifiers as categories of text, numbered by first appearance; missing ones have code -1.
+class Ids(NamedTuple):
+    """Identifiers of a block of events.
 
-    Whole numbers that were stored as floats (3.0) are named as whole numbers (3).
+    Attributes:
+        codes: (N,) indices into the names; -1 where the identifier is missing.
+        names: the different identifiers as text, by first appearance.
     """
+
+    codes: np.ndarray
+    names: list[str]
+
+
+def text_ids(column: pd.Series) -> Ids:
+    """Identifiers of any type as text; whole numbers stored as floats (3.0) are named as whole numbers (3)."""
+    if isinstance(column.dtype, pd.StringDtype):  # Arrow finds the different texts without making objects of all rows
+        table = pa.Table.from_pandas(column.to_frame("id"), preserve_index=False)
+        text = table["id"].combine_chunks().dictionary_encode()
+        return Ids(text.indices.fill_null(-1).to_numpy(), text.dictionary.to_pylist())
     codes, values = pd.factorize(column)
-    texts = [
-        str(int(value) if isinstance(value, float | np.floating) and value.is_integer() else value) for value in values
-    ]
+    whole = (float, np.floating)
+    texts = [str(int(value) if isinstance(value, whole) and value.is_integer() else value) for value in values]
     merged, names = pd.factorize(np.array(texts, dtype=object))  # 1 and "1" are one name
-    return pd.Categorical.from_codes(np.append(merged, -1)[codes], categories=pd.Index(names, dtype=object))
+    return Ids(np.append(merged, -1)[codes], names.tolist())
 
 
 class Collector:
@@ -90,12 +104,12 @@ class Collector:
         self._items: dict[str, int] = {}
         self._events: Spool | None = None
 
-    def add(self, sessions: pd.Categorical, items: pd.Categorical, **numbers: np.ndarray) -> np.ndarray:
+    def add(self, sessions: Ids, items: Ids, **numbers: np.ndarray) -> np.ndarray:
         """Add a block of events.
 
         Args:
-            sessions: of each event, as :func:`text_ids` makes them, none missing.
-            items: the same for the items.
+            sessions: of each event, none missing.
+            items: of each event, none missing.
             numbers: ``time`` and ``rating`` where known; the same ones for every block.
 
         Returns:
@@ -142,9 +156,9 @@ class Collector:
         return EventLog(sequences, items, arrays.get("rating"))
 
 
-def _number(ids: pd.Categorical, numbers: dict[str, int]) -> np.ndarray:
+def _number(ids: Ids, numbers: dict[str, int]) -> np.ndarray:
     """(N,) int32 numbers of the identifiers; new ones get the next numbers."""
-    table = [numbers.setdefault(name, len(numbers)) for name in ids.categories]
+    table = [numbers.setdefault(name, len(numbers)) for name in ids.names]
     return np.array(table, dtype=np.int32)[ids.codes]
 
 

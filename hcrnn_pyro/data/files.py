@@ -60,13 +60,13 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[pd.DataFrame]:
             check_columns(found, columns, str(path))
             wanted = [name for name in found if name in (*columns.required, *DESCRIPTIONS)]
             for batch in file.iter_batches(BLOCK, columns=wanted):
-                yield _frame(batch)
+                yield batch.to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _read_text(path: Path, separator: str, columns: Columns) -> Iterator[pd.DataFrame]:
-    """The columns needed, identifiers as categories; from the first time on that is no number, times as text."""
+    """The columns needed, times as numbers; from the block on that has a time that is none, times as text."""
     header = _header(path, separator)
     _check_separator(header, separator, path)
     check_columns(header, columns, str(path))
@@ -74,14 +74,14 @@ def _read_text(path: Path, separator: str, columns: Columns) -> Iterator[pd.Data
     done = 0
     try:
         for batch in _parse(path, separator, types | ({columns.time: pa.float64()} if columns.time else {})):
-            yield _frame(batch)
+            yield batch.to_pandas()
             done += len(batch)
         return
     except pa.ArrowInvalid:
         _check_decodable(path)
     try:
         for batch in _parse(path, separator, types):
-            yield _frame(batch.slice(min(done, len(batch))))
+            yield batch.slice(min(done, len(batch))).to_pandas()
             done -= min(done, len(batch))
     except pa.ArrowInvalid as error:
         raise UserError(f"{path} cannot be read as a table: {error}") from error
@@ -94,14 +94,6 @@ def _parse(path: Path, separator: str, types: dict[str, pa.DataType]) -> pa.Reco
         parse_options=pyarrow.csv.ParseOptions(delimiter=separator),
         convert_options=pyarrow.csv.ConvertOptions(include_columns=list(types), column_types=types),
     )
-
-
-def _frame(batch: pa.RecordBatch) -> pd.DataFrame:
-    """As a frame, with text as categories: a text that occurs often is made into a Python object once."""
-    text = [
-        field.name for field in batch.schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
-    ]
-    return pa.Table.from_batches([batch]).to_pandas(categories=text, ignore_metadata=True)
 
 
 def _header(path: Path, separator: str) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from hcrnn_pyro.data.columns import DESCRIPTIONS, Columns, check_columns
-from hcrnn_pyro.data.events import Collector, EventLog, text_ids
+from hcrnn_pyro.data.events import Collector, EventLog, Ids, text_ids
 from hcrnn_pyro.data.files import files_of, read_file
 from hcrnn_pyro.errors import UserError, require
 
@@ -67,13 +67,13 @@ def _collect(
         items = _ids(table, columns.item, origin, row, tables)
         times = {} if columns.time is None else {"time": _seconds(table[columns.time], columns.time, origin, row)}
         new = collector.add(sessions, items, **times)
-        described = {DESCRIPTIONS[name]: table[name].to_numpy()[new] for name in DESCRIPTIONS if name in table}
+        described = {DESCRIPTIONS[name]: table[name].iloc[new].to_numpy() for name in DESCRIPTIONS if name in table}
         if len(table):
             yield pd.DataFrame(described, index=new)
         row += len(table)
 
 
-def _ids(table: pd.DataFrame, name: str, origin: str, row: int, later: Iterator[pd.DataFrame]) -> pd.Categorical:
+def _ids(table: pd.DataFrame, name: str, origin: str, row: int, later: Iterator[pd.DataFrame]) -> Ids:
     """The identifiers of a table that begins at a row of its file; the later tables serve to count the empty ones."""
     ids = text_ids(table[name])
     bad = _empty(ids)
@@ -83,8 +83,10 @@ def _ids(table: pd.DataFrame, name: str, origin: str, row: int, later: Iterator[
     return ids
 
 
-def _empty(ids: pd.Categorical) -> np.ndarray:
-    blank = np.append(ids.categories.str.strip() == "", True)  # the last entry answers for code -1, a missing value
+def _empty(ids: Ids) -> np.ndarray:
+    blank = np.array(
+        [not name.strip() for name in ids.names] + [True]
+    )  # the last entry answers for code -1, a missing value
     return blank[ids.codes]
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from hcrnn_pyro.data.arrays import blocks, stack
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.errors import require
 
@@ -63,8 +64,12 @@ def zipf_data(
 def _zipf(random: np.random.Generator, items: int, events: int, exponent: float) -> np.ndarray:
     """(N,) int32 item indices 1..V."""
     cumulative = np.cumsum(np.arange(1, items + 1, dtype=np.float64) ** -exponent)
-    ranks = np.searchsorted(cumulative[:-1], random.random(events) * cumulative[-1], side="right")
-    return (1 + random.permutation(items)).astype(np.int32)[ranks]
+    item_of = (1 + random.permutation(items)).astype(np.int32)  # of each popularity rank
+
+    def draw(count: int) -> np.ndarray:
+        return item_of[np.searchsorted(cumulative[:-1], random.random(count) * cumulative[-1], side="right")]
+
+    return stack((draw(block.stop - block.start) for block in blocks(events)), np.int32)
 
 
 def _rows(drawn: np.ndarray, offsets: np.ndarray, start: int, end: int) -> Sequences:

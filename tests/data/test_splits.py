@@ -15,9 +15,11 @@ def as_lists(sequences) -> list[list[int]]:
 
 def test_ids_become_text_numbered_by_first_appearance():
     ids = text_ids(pd.Series([7, "b", None, "7", "b"], dtype=object))
-    assert ids.categories.tolist() == ["7", "b"]
+    assert ids.names == ["7", "b"]
     assert ids.codes.tolist() == [0, 1, -1, 0, 1]
-    assert text_ids(pd.Series([2.0, np.nan, 3.0])).categories.tolist() == ["2", "3"]
+    assert text_ids(pd.Series([2.0, np.nan, 3.0, 2.5])).names == ["2", "3", "2.5"]
+    text = text_ids(pd.Series(["b", None, "a", "b"], dtype="str"))
+    assert (text.codes.tolist(), text.names) == ([0, -1, 1, 0], ["b", "a"])
 
 
 def test_order_is_stable_by_time_within_a_sequence(log_of, as_text):
