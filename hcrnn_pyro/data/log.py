@@ -16,7 +16,7 @@ import pandas as pd
 
 from hcrnn_pyro.data.columns import DESCRIPTIONS, Columns, check_columns
 from hcrnn_pyro.data.events import Collector, EventLog, Ids, text_ids
-from hcrnn_pyro.data.files import files_of, read_file
+from hcrnn_pyro.data.log_files import files_of, read_file
 from hcrnn_pyro.errors import UserError, require
 
 

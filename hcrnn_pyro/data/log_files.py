@@ -29,7 +29,8 @@ def files_of(source: Path) -> list[Path]:
     """
     if source.is_dir():
         paths = sorted(path for path in source.rglob("*.parquet") if path.name[0] not in "._")
-        require(len(paths) > 0, f"Expected Parquet files (*.parquet) in the folder {source}; it has none.")
+        advice = f"Name files of another kind by a pattern, '{source / '*.csv'}'."
+        require(len(paths) > 0, f"Expected Parquet files (*.parquet) in the folder {source}; it has none. {advice}")
         return paths
     if source.exists() or not set("*?[") & set(str(source)):
         return [source]
@@ -44,7 +45,7 @@ def read_file(path: Path, columns: Columns) -> Iterator[pd.DataFrame]:
     Raises:
         UserError: the file is missing, not of a known kind, damaged or empty, or lacks a column.
     """
-    require(path.is_file(), f"Expected a log of events at {path}; there is no such file.")
+    require(path.is_file(), f"Expected a log of events at {path}; there is no such file or folder.")
     require(path.stat().st_size > 0, f"Expected a log of events at {path}; the file is empty.")
     if path.suffix == ".parquet":
         return _read_parquet(path, columns)
@@ -60,7 +61,7 @@ def _read_parquet(path: Path, columns: Columns) -> Iterator[pd.DataFrame]:
             check_columns(found, columns, str(path))
             wanted = [name for name in found if name in (*columns.required, *DESCRIPTIONS)]
             for batch in file.iter_batches(BLOCK, columns=wanted):
-                yield batch.to_pandas()
+                yield batch.to_pandas(ignore_metadata=True)  # a frame's index is a column like others
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as Parquet: {error}") from error
 

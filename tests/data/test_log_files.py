@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hcrnn_pyro.data import files
+from hcrnn_pyro.data import log_files
 from hcrnn_pyro.data.log import read_log
 from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
@@ -49,6 +49,11 @@ def test_a_folder_holds_what_pandas_finds(frame, tmp_path):
     }
     assert list(log.sequences.ids) == list(expected), "by first appearance"
     assert log.items["item_id"].tolist() == frame["ItemId"].unique().tolist()
+
+
+def test_a_frame_may_have_been_saved_with_an_index(frame, tmp_path):
+    frame.set_index("SessionId").to_parquet(tmp_path / "log.parquet")
+    assert by_session(read_log(tmp_path / "log.parquet")) == by_session(read_log(frame))
 
 
 @pytest.mark.parametrize("split", ["users", "temporal", "leave-last-out"])
@@ -150,8 +155,8 @@ def test_places_without_a_log(tmp_path):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Text is parsed 64 bytes at a time, some six rows, and Parquet four rows at a time."""
-    monkeypatch.setattr(files, "TEXT_BLOCK", 64)
-    monkeypatch.setattr(files, "BLOCK", 4)
+    monkeypatch.setattr(log_files, "TEXT_BLOCK", 64)
+    monkeypatch.setattr(log_files, "BLOCK", 4)
 
 
 def lines(**changes: str) -> str:
