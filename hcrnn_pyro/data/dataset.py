@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+
+from hcrnn_pyro.data.arrays import BLOCK, blocks, stack
 
 if TYPE_CHECKING:
     from hcrnn_pyro.data.truth import Truth
@@ -88,7 +90,7 @@ class Sequences:
         return int(np.maximum(self.lengths - first, 0).sum())
 
     def take(self, rows: np.ndarray) -> Sequences:
-        """The chosen sequences, in the order of ``rows``."""
+        """The chosen sequences, in the order of ``rows`` and in memory."""
         chosen = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(chosen)]).astype(np.int64)
         events = np.repeat(self.offsets[rows] - offsets[:-1], chosen) + np.arange(offsets[-1])
@@ -96,16 +98,43 @@ class Sequences:
         first_target = None if self.first_target is None else self.first_target[rows]
         return Sequences(self.items[events], offsets, self.ids[rows], times, first_target)
 
-    def memory_mapped(self, folder: Path) -> Sequences:
-        """The same sequences with the per-event arrays moved to ``folder`` and read from disk on demand."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def rows(self, chosen: np.ndarray) -> Sequences:
+        """The sequences for which ``chosen``, (S,) bool, is true, in their order; of any size."""
+        return self.where(np.repeat(chosen, self.lengths))
 
-        def moved(name: str, array: np.ndarray) -> np.ndarray:
-            np.save(folder / f"{name}.npy", array)
-            return np.load(folder / f"{name}.npy", mmap_mode="r")
+    def where(self, kept: np.ndarray) -> Sequences:
+        """The events for which ``kept``, (N,) bool, is true, and the sequences that have one; of any size.
 
-        times = None if self.times is None else moved("times", self.times)
-        return Sequences(moved("items", self.items), self.offsets, self.ids, times, self.first_target)
+        First targets move along with their events, but never to the first event left.
+        """
+        if kept.all() and np.all(self.lengths > 0):
+            return self
+        lengths = _sums(kept, self.offsets)
+        left = lengths > 0
+        first_target = None
+        if self.first_target is not None:
+            targets = _sums(kept & tail(self.lengths, self.lengths - self.first_target), self.offsets)
+            first_target = np.maximum(lengths - targets, 1)[left]
+        return Sequences(
+            items=_compress(self.items, kept),
+            offsets=np.concatenate([[0], np.cumsum(lengths[left])]).astype(np.int64),
+            ids=self.ids[left],
+            times=None if self.times is None else _compress(self.times, kept),
+            first_target=first_target,
+        )
+
+    def pieces(self) -> Iterator[Sequences]:
+        """Views of neighbouring sequences, with about as many events together as a pass should handle at a time."""
+        starts = np.unique(np.searchsorted(self.offsets, np.arange(0, self.events, BLOCK)))
+        for start, end in pairwise([*starts.tolist(), len(self)]):
+            events = slice(self.offsets[start], self.offsets[end])
+            yield Sequences(
+                items=self.items[events],
+                offsets=self.offsets[start : end + 1] - self.offsets[start],
+                ids=self.ids[start:end],
+                times=None if self.times is None else self.times[events],
+                first_target=None if self.first_target is None else self.first_target[start:end],
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,20 +174,41 @@ class DataSet:
         """SHA-1 of the vocabulary and of every part's events; equal for equal data."""
         digest = hashlib.sha1("\0".join(self.items["item_id"]).encode())
         for part in (self.train, self.valid, self.test):
-            digest.update(np.ascontiguousarray(part.offsets).tobytes())
-            digest.update(np.ascontiguousarray(part.items).tobytes())
+            digest.update(np.ascontiguousarray(part.offsets).data)
+            digest.update(np.ascontiguousarray(part.items).data)
         return digest.hexdigest()
 
     @property
     def has_repeats(self) -> bool:
         """Whether any item occurs twice in one sequence of any part."""
-        return any(count_repeats(self.part(name)) > 0 for name in PARTS)
+        return any(_count_repeats(piece) > 0 for name in PARTS for piece in self.part(name).pieces())
 
 
 def count_repeats(sequences: Sequences) -> int:
     """Number of events whose item occurred earlier in the same sequence."""
-    if sequences.events == 0:
-        return 0
+    return sum(_count_repeats(piece) for piece in sequences.pieces())
+
+
+def tail(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(N,) bool, whether an event is among the last ``counts`` (S,) of its sequence."""
+    counts = np.clip(counts, 0, lengths)
+    return np.repeat(np.tile([False, True], len(lengths)), np.stack([lengths - counts, counts], axis=1).ravel())
+
+
+def _count_repeats(sequences: Sequences) -> int:
     rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    pairs = rows.astype(np.int64) * (int(sequences.items.max()) + 1) + sequences.items
-    return sequences.events - len(np.unique(pairs))
+    pairs = np.sort(rows * (int(sequences.items.max(initial=0)) + 1) + sequences.items)
+    return int(np.sum(pairs[1:] == pairs[:-1]))
+
+
+def _sums(flags: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """(S,) int64, how many flags are set in each sequence."""
+    sums = np.zeros(len(offsets) - 1, dtype=np.int64)
+    filled = np.flatnonzero(np.diff(offsets))  # reduceat takes an empty stretch for one of a single number
+    if len(filled):
+        sums[filled] = np.add.reduceat(flags, offsets[filled], dtype=np.int64)
+    return sums
+
+
+def _compress(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return stack((array[block][kept[block]] for block in blocks(len(array))), array.dtype)

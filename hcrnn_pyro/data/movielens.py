@@ -10,15 +10,16 @@ import io
 import zipfile
 import zlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from hcrnn_pyro.data.dataset import PARTS
+from hcrnn_pyro.data.arrays import first_positions
+from hcrnn_pyro.data.dataset import PARTS, Sequences
 from hcrnn_pyro.data.download import fetch, md5, read_md5
-from hcrnn_pyro.data.events import EventLog, Filters, filter_events, order_events, runs, text_ids
+from hcrnn_pyro.data.events import Collector, EventLog, Filters, filter_events, text_ids
 from hcrnn_pyro.data.locate import cache_folder, find
 from hcrnn_pyro.data.splits import Parts
 from hcrnn_pyro.errors import UserError, require
@@ -102,8 +103,10 @@ def read_archive(path: Path, name: str) -> EventLog:
         items = read_movies(contents[1], movies)
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not in the format of {name}: {error}") from error
-    events = events.assign(session=text_ids(events["session"]), item=text_ids(events["item"]))
-    return EventLog(order_events(events), items)
+    collector = Collector()
+    numbers = {name: events[name].to_numpy() for name in ("time", "rating")}
+    collector.add(text_ids(events["session"]), text_ids(events["item"]), **numbers)
+    return collector.log(pd.DataFrame({"item_id": collector.item_names}).merge(items, on="item_id", how="left"))
 
 
 def read_movies(content: bytes, table: Table) -> pd.DataFrame:
@@ -134,7 +137,7 @@ def _read_table(content: bytes, table: Table, dtype: str | None = None) -> pd.Da
     )
 
 
-def paper_rule(events: pd.DataFrame, items: Collection[str] | None = None) -> pd.DataFrame:
+def paper_rule(log: EventLog, items: Collection[str] | None = None) -> Sequences:
     """Filter MovieLens-1M as the paper's split was: which events, in which sequences, in which order.
 
     Ratings of 5, of items with at least 50 of those, of users with at least 10 of those; the last 100 of each user by
@@ -142,38 +145,38 @@ def paper_rule(events: pd.DataFrame, items: Collection[str] | None = None) -> pd
     ordered by their first event left, as in the published files.
 
     Args:
-        events: the archive's events frame.
-        items: the items to keep, in place of the count, where the archive is not whole.
+        log: the archive.
+        items: names of the items to keep, in place of the count, where the archive is not whole.
     """
-    events = filter_events(events, PAPER_FILTERS, items)
-    codes, lengths = runs(events)
-    starts = events["time"].to_numpy()[np.cumsum(lengths) - lengths]
-    return events.iloc[np.lexsort((codes, starts[codes]))].reset_index(drop=True)
+    sequences = filter_events(log, PAPER_FILTERS, items)
+    assert sequences.times is not None
+    return sequences.take(np.argsort(sequences.times[sequences.offsets[:-1]], kind="stable"))
 
 
-def order_ties(part: pd.DataFrame) -> pd.DataFrame:
+def order_ties(part: Sequences) -> Sequences:
     """Put events of one second in the order in which their items first appear in this part, as in the published files.
 
     29 % of neighbouring events in the published valid and test parts are such ties.
     """
-    codes, _ = runs(part)
-    first_appearance = pd.factorize(part["item"])[0]
-    return part.iloc[np.lexsort((first_appearance, part["time"].to_numpy(), codes))]
+    assert part.times is not None
+    rows = np.repeat(np.arange(len(part)), part.lengths)
+    first_appearance = first_positions(part.items, int(part.items.max()) + 1)[part.items]
+    order = np.lexsort((first_appearance, part.times, rows))
+    return replace(part, items=part.items[order], times=part.times[order])
 
 
-def held_out_parts(events: pd.DataFrame, held_out: pd.DataFrame) -> Parts:
+def held_out_parts(sequences: Sequences, held_out: pd.DataFrame) -> Parts:
     """Split by a list of held-out users.
 
     Args:
-        events: the events frame.
+        sequences: of all users.
         held_out: the users of valid and test: columns ``ml1m_user_id`` (text) and ``split``; all others are train.
 
     Raises:
         UserError: a listed user has no sequence.
     """
-    users = events["session"].cat.remove_unused_categories()
     part_of = dict(zip(held_out["ml1m_user_id"], held_out["split"], strict=True))
-    absent = part_of.keys() - set(users.cat.categories)
+    absent = part_of.keys() - set(sequences.ids)
     require(not absent, f"{len(absent):,} held-out users have no sequence, among them {min(absent, default='')}.")
-    part = np.array([part_of.get(user, "train") for user in users.cat.categories])[users.cat.codes]
-    return {name: events[part == name] for name in PARTS}
+    part = np.array([part_of.get(user, "train") for user in sequences.ids])
+    return {name: sequences.rows(part == name) for name in PARTS}

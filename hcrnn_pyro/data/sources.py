@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from hcrnn_pyro.data.dataset import PARTS, DataSet
+from hcrnn_pyro.data.columns import Columns
+from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.data.events import EventLog, Filters, filter_events
-from hcrnn_pyro.data.locate import cache_folder, find
-from hcrnn_pyro.data.log import Columns, read_log
+from hcrnn_pyro.data.locate import find
+from hcrnn_pyro.data.log import read_log
 from hcrnn_pyro.data.movielens import ARCHIVES, held_out_parts, load_archive, order_ties, paper_rule
 from hcrnn_pyro.data.paper import TITLES, load_paper
 from hcrnn_pyro.data.splits import SPLITS, encode, split_users
 from hcrnn_pyro.data.tables import read_text_table
 from hcrnn_pyro.errors import require, unknown_choice
 
-MEMORY_MAPPED_FROM = 5_000_000  # events; item numbers and times of so many take 60 MB
 HELD_OUT_FILE = "movielens/held_out_users.tsv"
 
 
@@ -33,7 +31,7 @@ class DataConfig:
     """Which data, and how they are filtered and split."""
 
     data: str = "synthetic"
-    """Name of a data set, or path of a .tsv, .csv or .parquet log of events."""
+    """Name of a data set; or path of a .tsv, .csv or .parquet log of events, or of a folder of Parquet files."""
     data_dir: Path | None = None
     """Folder where data sets are looked for first; else $HCRNN_DATA, the cache, a download."""
     columns: str = "SessionId,ItemId,Time"
@@ -70,16 +68,15 @@ class Source:
 def load_data(config: DataConfig) -> DataSet:
     """Load, filter and split the data that ``config`` names.
 
-    Data of more than 5,000,000 events are kept in a temporary folder of the cache and read from disk on demand.
+    The events of large logs lie in the cache folder and are read from disk on demand; see
+    :mod:`hcrnn_pyro.data.arrays`.
 
     Raises:
         UserError: the name is unknown, an option means nothing to this source, or the data cannot be had.
     """
     source = _source_of(config)
     _refuse_unused(config, source)
-    data = source.load(config)
-    events = sum(data.part(part).events for part in PARTS)
-    return _memory_mapped(data) if events > MEMORY_MAPPED_FROM else data
+    return source.load(config)
 
 
 def prepare(log: EventLog, config: DataConfig, name: str, origin: str) -> DataSet:
@@ -91,8 +88,7 @@ def prepare(log: EventLog, config: DataConfig, name: str, origin: str) -> DataSe
         name: name of the data set.
         origin: where the events come from, for the description.
     """
-    events = filter_events(log.events, config.filters)
-    parts = SPLITS[config.split](events, config.split_seed)
+    parts = SPLITS[config.split](filter_events(log, config.filters), config.split_seed)
     seed = f" (seed {config.split_seed})" if config.split == "users" else ""
     return encode(parts, name, log.items, f"{origin}; kept: {config.filters}; split: {config.split}{seed}")
 
@@ -120,15 +116,18 @@ def _load_movielens(config: DataConfig) -> DataSet:
 def _load_movielens_as_paper(config: DataConfig) -> DataSet:
     """MovieLens-1M by the paper's rule, held-out users as published where the list of them is at hand."""
     log = load_archive(config.data, config.data_dir)
-    events = paper_rule(log.events)
+    sequences = paper_rule(log)
     listed = find((HELD_OUT_FILE,), config.data_dir)
     if listed is None:
-        parts, origin = split_users(events, config.split_seed), f"held-out users at random (seed {config.split_seed})"
+        parts, origin = (
+            split_users(sequences, config.split_seed),
+            f"held-out users at random (seed {config.split_seed})",
+        )
     else:
         require(config.split_seed == 0, f"--split-seed has no effect: {listed} says which users are held out.")
-        parts, origin = held_out_parts(events, _read_held_out(listed)), f"held-out users of {listed}"
-    ordered = {part: order_ties(frame) for part, frame in parts.items()}
-    notes = _check_counts(events)
+        parts, origin = held_out_parts(sequences, _read_held_out(listed)), f"held-out users of {listed}"
+    ordered = {part: order_ties(sequences) for part, sequences in parts.items()}
+    notes = _check_counts(sequences)
     return encode(ordered, config.data, log.items, f"GroupLens ml-1m by the paper's rule; {origin}", notes)
 
 
@@ -139,8 +138,8 @@ def _read_held_out(path: Path) -> pd.DataFrame:
     return held_out
 
 
-def _check_counts(events: pd.DataFrame) -> tuple[str, ...]:
-    found = events["item"].nunique(), events["session"].nunique()
+def _check_counts(sequences: Sequences) -> tuple[str, ...]:
+    found = len(np.unique(sequences.items)), len(sequences)
     if found == (930, 4639):
         return ()
     return (
@@ -166,9 +165,10 @@ def _source_of(config: DataConfig) -> Source:
         return AS_PAPER
     if config.data in SOURCES:
         return SOURCES[config.data]
-    if Path(config.data).suffix or os.sep in config.data:
+    if Path(config.data).suffix or os.sep in config.data or Path(config.data).is_dir():
         return FILE
-    raise unknown_choice("data set", config.data, SOURCES, "Or give a path to a .tsv, .csv or .parquet file.")
+    hint = "Or give a path to a .tsv, .csv or .parquet file, or to a folder of Parquet files."
+    raise unknown_choice("data set", config.data, SOURCES, hint)
 
 
 def _refuse_unused(config: DataConfig, source: Source) -> None:
@@ -178,13 +178,3 @@ def _refuse_unused(config: DataConfig, source: Source) -> None:
         unused = field.name not in source.accepts | {"data"} and getattr(config, field.name) != field.default
         flag = f"--{field.name.replace('_', '-')}"
         require(not unused, f"{flag} has no meaning for {config.data}; the options that have: {flags}.")
-
-
-def _memory_mapped(data: DataSet) -> DataSet:
-    """Move the events to files that are removed when the program ends."""
-    parent = cache_folder() / "arrays"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    mapped = {part: data.part(part).memory_mapped(folder / part) for part in PARTS}
-    return replace(data, train=mapped["train"], valid=mapped["valid"], test=mapped["test"])

@@ -3,10 +3,13 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from hcrnn_pyro.data import download, movielens, paper
+from hcrnn_pyro.data.dataset import Sequences
+from hcrnn_pyro.data.events import Collector, EventLog, text_ids
 
 
 @pytest.fixture(autouse=True)
@@ -20,19 +23,30 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(download, "Patience", partial(download.Patience, attempts=1, timeout=5.0))
 
 
-def make_events(text: str, times: list[float] | None = None, ratings: list[float] | None = None) -> pd.DataFrame:
-    """An events frame from ``"u:a b c | v:a b"``."""
+def make_log(text: str, times: list[float] | None = None, ratings: list[float] | None = None) -> EventLog:
+    """A log from ``"u:a b c | v:a b"``, in that order where there are no times."""
     pairs = [part.strip().split(":") for part in text.split("|")]
     rows = [(session, item) for session, items in pairs for item in items.split()]
-    frame = pd.DataFrame(rows, columns=["session", "item"]).astype("category")
-    if times is not None:
-        frame["time"] = [float(time) for time in times]
-    if ratings is not None:
-        frame["rating"] = [float(rating) for rating in ratings]
-    return frame
+    numbers = {name: np.array(given) for name, given in (("time", times), ("rating", ratings)) if given is not None}
+    collector = Collector()
+    collector.add(*(text_ids(pd.Series(column)) for column in zip(*rows, strict=True)), **numbers)
+    return collector.log(pd.DataFrame({"item_id": collector.item_names}))
+
+
+def read_back(sequences: Sequences, items: pd.DataFrame) -> str:
+    """The sequences as the text that :func:`make_log` could have made them from."""
+    names = items["item_id"].to_numpy()
+    listed = zip(sequences.ids, sequences, strict=True)
+    return " | ".join(f"{session}:{' '.join(names[indices - 1])}" for session, indices in listed)
 
 
 @pytest.fixture
-def events_of():
-    """The builder of small events frames."""
-    return make_events
+def log_of():
+    """The builder of small logs."""
+    return make_log
+
+
+@pytest.fixture
+def as_text():
+    """The way back."""
+    return read_back

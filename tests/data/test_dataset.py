@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hcrnn_pyro.data.dataset import Sequences, count_repeats
+from hcrnn_pyro.data import dataset
+from hcrnn_pyro.data.dataset import Sequences, count_repeats, tail
 
 
 def three() -> Sequences:
@@ -30,11 +31,38 @@ def test_take_follows_the_rows_asked_for():
     assert list(taken.first_target) == [3, 2]
 
 
-def test_memory_mapped_holds_the_same(tmp_path):
-    mapped = three().memory_mapped(tmp_path / "arrays")
-    assert [list(sequence) for sequence in mapped] == [[1, 2, 3], [2, 2], [3, 1, 1, 1]]
-    assert isinstance(mapped.items, np.memmap)
-    assert list(mapped.first_target) == [2, 1, 3]
+def test_where_keeps_events_and_what_still_has_one():
+    kept = three().where(np.array([1, 0, 1, 0, 0, 1, 1, 0, 1], dtype=bool))
+    assert [list(sequence) for sequence in kept] == [[1, 3], [3, 1, 1]]
+    assert list(kept.ids) == ["a", "c"]
+    assert list(kept.times) == [0, 2, 5, 6, 8]
+    assert list(kept.first_target) == [1, 2]  # one event of context is left before the target of a, two of c
+
+
+def test_rows_are_whole_sequences():
+    kept = three().rows(np.array([True, False, True]))
+    assert [list(sequence) for sequence in kept] == [[1, 2, 3], [3, 1, 1, 1]]
+    assert list(kept.first_target) == [2, 3]
+
+
+def test_an_empty_sequence_is_left_out():
+    kept = Sequences.from_lists([[], [1, 2], [], [3]]).where(np.ones(3, dtype=bool))
+    assert [list(sequence) for sequence in kept] == [[1, 2], [3]]
+
+
+def test_pieces_cover_every_sequence_once(monkeypatch):
+    monkeypatch.setattr(dataset, "BLOCK", 4)
+    sequences = Sequences.from_lists([[], [1, 2], [3], [4] * 9, [], [5, 6], [7]])
+    pieces = list(sequences.pieces())
+    assert [list(row) for piece in pieces for row in piece] == [list(row) for row in sequences]
+    assert len(pieces) > 1
+    assert [name for piece in pieces for name in piece.ids] == list(sequences.ids)
+    assert list(Sequences.from_lists([]).pieces()) == []
+
+
+def test_tail_marks_the_last_events():
+    marks = tail(np.array([3, 1, 0, 2]), np.array([2, 5, 1, 0])).tolist()
+    assert marks == [False, True, True, True, False, False]
 
 
 def test_repeats_are_counted_within_a_sequence():

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hcrnn_pyro.data.log import Columns, read_log
+from hcrnn_pyro.data.columns import Columns
+from hcrnn_pyro.data.log import read_log
 from hcrnn_pyro.errors import UserError
 
 CSV = "SessionId,ItemId,Time\nu,007,20\nv,b,5\nu,b,10\nu,c,10.5\n"
@@ -15,7 +16,12 @@ def written(path, content: str | bytes):
 
 
 def rows(log) -> list[list]:
-    return log.events.astype({"session": str, "item": str}).values.tolist()
+    sequences = log.sequences
+    names = log.items["item_id"].to_numpy()
+    columns = [np.repeat(sequences.ids, sequences.lengths), names[sequences.items - 1]]
+    if sequences.times is not None:
+        columns.append(sequences.times)
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 IN_ORDER = [["u", "b", 10.0], ["u", "c", 10.5], ["u", "007", 20.0], ["v", "b", 5.0]]
@@ -55,9 +61,9 @@ def test_without_times_the_rows_are_in_order(tmp_path):
 def test_timestamps_become_seconds_since_1970():
     moments = pd.to_datetime(["1970-01-02", "1970-01-01 00:00:01.5"], format="ISO8601")
     frame = pd.DataFrame({"SessionId": ["u", "u"], "ItemId": ["a", "b"], "Time": moments})
-    assert read_log(frame).events["time"].tolist() == [1.5, 86400.0]
+    assert read_log(frame).sequences.times.tolist() == [1.5, 86400.0]
     frame["Time"] = moments.tz_localize("UTC")
-    assert read_log(frame).events["time"].tolist() == [1.5, 86400.0]
+    assert read_log(frame).sequences.times.tolist() == [1.5, 86400.0]
 
 
 def test_titles_and_categories_come_from_an_items_first_row(tmp_path):

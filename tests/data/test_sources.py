@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hcrnn_pyro.data import sources
+from hcrnn_pyro.data import arrays
 from hcrnn_pyro.data.locate import cache_folder
 from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
@@ -67,14 +67,23 @@ def test_options_that_would_do_nothing_are_refused(config, flag):
         load_data(config)
 
 
-def test_large_data_are_read_from_disk(log, monkeypatch):
+def test_large_data_are_read_from_files_without_a_name(log, monkeypatch):
     plain = load_data(DataConfig(data=str(log)))
-    monkeypatch.setattr(sources, "MEMORY_MAPPED_FROM", 79)  # the log has 80 events
+    monkeypatch.setattr(arrays, "IN_MEMORY", 3)
     mapped = load_data(DataConfig(data=str(log)))
-    assert isinstance(mapped.train.items, np.memmap)
-    assert Path(mapped.train.items.filename).is_relative_to(cache_folder())
+    assert isinstance(mapped.train.items.base, np.memmap)
+    assert not mapped.train.items.flags.writeable
+    assert list(cache_folder().iterdir()) == [], "nothing that a kill could leave behind"
     np.testing.assert_array_equal(mapped.train.items, plain.train.items)
     np.testing.assert_array_equal(mapped.test.times, plain.test.times)
+
+
+def test_a_cache_that_cannot_be_written_to(log, monkeypatch):
+    monkeypatch.setattr(arrays, "IN_MEMORY", 3)
+    cache_folder().parent.mkdir(parents=True, exist_ok=True)
+    cache_folder().write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"need room in the cache folder .*: .*XDG_CACHE_HOME"):
+        load_data(DataConfig(data=str(log)))
 
 
 def test_ml100k_from_the_publishers_archive(data_dir):
