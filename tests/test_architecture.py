@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -129,3 +130,9 @@ def test_no_file_names_a_place_on_one_machine() -> None:
         if place.search(line)
     ]
     assert not found, found
+
+
+def test_reading_a_run_does_not_wait_for_lightning():
+    said = "import sys, hcrnn_pyro; print('lightning' in sys.modules, callable(hcrnn_pyro.fit), 'lightning' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True"]
