@@ -63,8 +63,10 @@ def _epoch(config: BenchmarkConfig, data: DataSet, batches: Batches, benches: Ma
     }
     with ExitStack() as peers:
         if config.recbole is not None:
-            outside = peers.enter_context(narm.RecBoleNARM(config.recbole, data.train, config.threads))
-            measures[narm.SYSTEM] = outside.epoch
+            longest = int(data.train.lengths.max()) - 1  # of all prefixes
+            for name, length in (("NARM (RecBole)", narm.CUT), ("NARM (RecBole), uncut", longest)):
+                outside = narm.RecBoleNARM(config.recbole, data.train, length, config.threads)
+                measures[name] = peers.enter_context(outside).epoch
         return Row("training epoch", clock.unit, in_turns(measures, config.repeats))
 
 

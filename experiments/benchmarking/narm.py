@@ -2,8 +2,9 @@
 
     python -m venv recbole && recbole/bin/pip install recbole torch 'numpy<2' 'pandas<2.3' 'setuptools<81'
 
-It trains as it comes: every prefix is a row of its own, cut to the last 50 events, 512 rows a batch; embeddings and
-states of size 100. The training sequences are ours, handed over as a temporary atomic file.
+Every prefix is a row of its own, 512 rows a batch; embeddings and states of size 100. As it comes, RecBole cuts a prefix
+to its last 50 events; uncut, it reads what our systems read. The training sequences are ours, handed over as a
+temporary atomic file.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from hcrnn_pyro.errors import UserError
 
 CHILD = Path(__file__).with_name("recbole_child.py")
 DATASET = "train"
-SYSTEM = "NARM (RecBole)"
+CUT = 50  # events, RecBole's default
 
 
 class RecBoleNARM:
@@ -31,17 +32,19 @@ class RecBoleNARM:
     Args:
         python: path of that interpreter.
         train: training sequences.
+        length: events to which a prefix is cut.
         threads: of its torch.
     """
 
-    def __init__(self, python: Path, train: Sequences, threads: int) -> None:
+    def __init__(self, python: Path, train: Sequences, length: int, threads: int) -> None:
         self.python = python
         self.folder = tempfile.TemporaryDirectory()
         folder = Path(self.folder.name)
         write_atomic_file(folder / DATASET / f"{DATASET}.inter", train)
         self.messages = folder / "messages.txt"
         # Isolated, so that it finds its own packages alone; in the folder, as RecBole leaves logs where it runs.
-        command = [str(python.absolute()), "-I", str(CHILD.absolute()), str(folder), DATASET, str(threads)]
+        arguments = [str(folder), DATASET, str(length), str(threads)]
+        command = [str(python.absolute()), "-I", str(CHILD.absolute()), *arguments]
         try:
             with self.messages.open("w") as messages:
                 self.process = subprocess.Popen(

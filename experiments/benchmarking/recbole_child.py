@@ -1,8 +1,8 @@
 """Run by the interpreter of an environment that has RecBole, and nothing of this project: NARM, an epoch at a time.
 
-    PYTHON recbole_child.py FOLDER DATASET THREADS
+    PYTHON recbole_child.py FOLDER DATASET LENGTH THREADS
 
-FOLDER/DATASET/DATASET.inter is RecBole's atomic file. Each line that comes in is answered by the CPU seconds of one
+FOLDER/DATASET/DATASET.inter is RecBole's atomic file; prefixes are cut to their last LENGTH events. Each line that comes in is answered by the CPU seconds of one
 more training epoch.
 """
 
@@ -13,7 +13,7 @@ import warnings
 
 def main() -> None:
     """Build NARM, then train an epoch for every line of the standard input."""
-    folder, name, threads = sys.argv[1:]
+    folder, name, length, threads = sys.argv[1:]
     answers, sys.stdout, sys.argv = (
         sys.stdout,
         sys.stderr,
@@ -35,6 +35,7 @@ def main() -> None:
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "eval_args": {"split": {"RS": [1.0, 0.0, 0.0]}, "order": "TO", "group_by": "none", "mode": "full"},
         "train_neg_sample_args": None,
+        "MAX_ITEM_LIST_LENGTH": int(length),
         "embedding_size": 100,
         "hidden_size": 100,
         "train_batch_size": 512,

@@ -33,7 +33,8 @@ def stand_in(tmp_path):
         f"#!{sys.executable}\n"
         "import sys\n"
         f"assert sys.argv[1:3] == ['-I', {str(CHILD)!r}]\n"
-        "folder, name, threads = sys.argv[3:]\n"
+        "folder, name, length, threads = sys.argv[3:]\n"
+        "assert length == '4'\n"
         "for line in sys.stdin:\n"
         "    print(float(len(open(f'{folder}/{name}/{name}.inter').readlines())), flush=True)\n"
     )
@@ -42,7 +43,7 @@ def stand_in(tmp_path):
 
 
 def test_each_epoch_is_asked_for_and_answered(stand_in):
-    with RecBoleNARM(stand_in, SEQUENCES, threads=1) as peer:
+    with RecBoleNARM(stand_in, SEQUENCES, length=4, threads=1) as peer:
         folder = Path(peer.folder.name)
         assert [peer.epoch(), peer.epoch()] == [121.0, 121.0]
     assert peer.process.poll() is not None
@@ -51,7 +52,7 @@ def test_each_epoch_is_asked_for_and_answered(stand_in):
 
 def test_an_interpreter_without_recbole_is_told_with_its_last_words():
     with (
-        RecBoleNARM(Path(sys.executable), SEQUENCES, threads=1) as peer,
+        RecBoleNARM(Path(sys.executable), SEQUENCES, length=4, threads=1) as peer,
         pytest.raises(UserError, match="could not train NARM; its last line: ModuleNotFoundError: No module named"),
     ):
         peer.epoch()
@@ -59,12 +60,12 @@ def test_an_interpreter_without_recbole_is_told_with_its_last_words():
 
 def test_no_interpreter_is_told():
     with pytest.raises(UserError, match="--recbole nowhere: No such file or directory"):
-        RecBoleNARM(Path("nowhere"), SEQUENCES, threads=1)
+        RecBoleNARM(Path("nowhere"), SEQUENCES, length=4, threads=1)
 
 
 def test_recbole_itself_trains_an_epoch():
     python = os.environ.get("RECBOLE_PYTHON")
     if not python:
         pytest.skip("needs RecBole: set RECBOLE_PYTHON to the interpreter of an environment that has it")
-    with RecBoleNARM(Path(python), SEQUENCES, threads=1) as peer:
+    with RecBoleNARM(Path(python), SEQUENCES, length=4, threads=1) as peer:
         assert np.isfinite([peer.epoch(), peer.epoch()]).all()
