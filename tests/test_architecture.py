@@ -133,6 +133,7 @@ def test_no_file_names_a_place_on_one_machine() -> None:
 
 
 def test_reading_a_run_does_not_wait_for_lightning():
-    said = "import sys, hcrnn_pyro; print('lightning' in sys.modules, callable(hcrnn_pyro.fit), 'lightning' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+    brought = "'lightning' in sys.modules"
+    code = f"import sys, hcrnn_pyro; print({brought}, callable(hcrnn_pyro.fit), {brought})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]

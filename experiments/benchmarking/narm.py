@@ -2,8 +2,8 @@
 
     python -m venv recbole && recbole/bin/pip install recbole torch 'numpy<2' 'pandas<2.3' 'setuptools<81'
 
-Every prefix is a row of its own, 512 rows a batch; embeddings and states of size 100. As it comes, RecBole cuts a prefix
-to its last 50 events; uncut, it reads what our systems read. The training sequences are ours, handed over as a
+Every prefix is a row of its own, 512 rows a batch; embeddings and states of size 100. As it comes, RecBole cuts a
+prefix to its last 50 events; uncut, it reads what our systems read. The training sequences are ours, handed over as a
 temporary atomic file.
 """
 

@@ -2,8 +2,8 @@
 
     PYTHON recbole_child.py FOLDER DATASET LENGTH THREADS
 
-FOLDER/DATASET/DATASET.inter is RecBole's atomic file; prefixes are cut to their last LENGTH events. Each line that comes in is answered by the CPU seconds of one
-more training epoch.
+FOLDER/DATASET/DATASET.inter is RecBole's atomic file; prefixes are cut to their last LENGTH events. Each line that
+comes in is answered by the CPU seconds of one more training epoch.
 """
 
 import sys
