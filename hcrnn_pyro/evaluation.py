@@ -43,7 +43,13 @@ class EvaluationConfig:
         require(self.theta_samples >= 0, f"--theta-samples is a number of at least 0; got {self.theta_samples}.")
 
 
-def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch.device | str = "cpu") -> pd.DataFrame:
+def evaluate(
+    scorer: Scorer,
+    sequences: Sequences,
+    method: Method,
+    device: torch.device | str = "cpu",
+    items: int | None = None,
+) -> pd.DataFrame:
     """Rank every next item of a part; under ``torchrun`` the ranks share the batches, and all get the whole table.
 
     Args:
@@ -51,6 +57,7 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
         sequences: the part; sequences of fewer than two events predict nothing.
         method: how the prefixes are read.
         device: where the scorer runs.
+        items: V, which bounds how many predictions are scored at a time; ``None``: the part's largest index.
 
     Returns:
         One row per prediction, in the order of the part: ``row`` (index of the sequence), ``position`` (of the target
@@ -59,7 +66,7 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
         items that the prefix has not shown.
     """
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
-    most = max(1, SCORES // int(sequences.items.max()))
+    most = max(1, SCORES // (items or int(sequences.items.max())))
     batches = batches_by_length(sequences, SCOPE_OF[method], POSITIONS_OF[method])
     portions = (portion for batch in batches for portion in _portions(batch, most))
     parts = gather([evaluate_batch(scorer, portion.to(device)) for portion in share(portions)])
@@ -68,7 +75,8 @@ def evaluate(scorer: Scorer, sequences: Sequences, method: Method, device: torch
 
 def _portions(batch: Batch, most: int) -> Iterator[Batch]:
     """The predictions of a batch in portions of at most ``most``, each with the rows it needs."""
-    for chosen in batch.scored.flatten().nonzero()[:, 0].split(most):
+    positions = batch.scored.flatten().nonzero()[:, 0]
+    for chosen in positions.split(most) if len(positions) else ():
         scored = torch.zeros_like(batch.scored)
         scored.view(-1)[chosen] = True
         rows = scored.any(dim=1)
@@ -105,7 +113,7 @@ def evaluate_parts(
         Metrics by column (``valid``, ``test``, ``test_filter_seen``, and ``test`` with pessimistic and mean ties), and
         the ranks of all predictions, with columns ``part``, ``sequence`` (its name) and ``item_id`` added.
     """
-    tables = {part: evaluate(scorer, data.part(part), method, device) for part in HELD_OUT}
+    tables = {part: evaluate(scorer, data.part(part), method, device, data.catalogue_size) for part in HELD_OUT}
     named = [_with_names(table, data, part) for part, table in tables.items()]
     test = tables["test"]
     metrics = {

@@ -181,7 +181,7 @@ class SVIModule(pl.LightningModule):
     def validate(self) -> dict[str, float]:
         """Ranking metrics and nll by the one-pass evaluation, and the unweighted ELBO per prediction."""
         self.eval()
-        metrics = summarise(evaluate(self.predictive, self.data.valid, "one-pass", self.device))
+        metrics = summarise(self._ranks())
         self._require_finite("nll", metrics["nll"])
         totals = Totals()
         for batch in share(batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS)):
@@ -191,6 +191,9 @@ class SVIModule(pl.LightningModule):
         self._require_finite("elbo", metrics["elbo"])
         self.train()
         return metrics
+
+    def _ranks(self) -> pd.DataFrame:
+        return evaluate(self.predictive, self.data.valid, "one-pass", self.device, self.data.catalogue_size)
 
     def _require_finite(self, name: str, value: float) -> None:
         if not np.isfinite(value):

@@ -125,3 +125,22 @@ def test_results_name_part_sequence_and_item():
     row = ranks[ranks["part"] == "test"].iloc[0]
     assert row["sequence"] == data.test.ids[0]
     assert row["item_id"] == f"item-{data.test[0][1]}"
+
+
+def test_a_catalogue_larger_than_the_part_bounds_what_is_scored_at_a_time(monkeypatch):
+    sequences, sizes = Sequences.from_lists([[1, 2, 3, 4], [4, 3, 2]]), []
+
+    def scorer(batch):
+        sizes.append(int(batch.scored.sum()))
+        return torch.zeros(sizes[-1], 101)
+
+    monkeypatch.setattr(evaluation, "SCORES", 200)
+    assert len(evaluate(scorer, sequences, "exact", items=100)) == 5
+    assert max(sizes) == 2
+
+
+def test_a_sequence_that_predicts_nothing_has_no_portion():
+    offsets, first_target = np.array([0, 2, 5]), np.array([2, 1])
+    sequences = Sequences(np.array([1, 2, 3, 4, 5]), offsets, np.array(["a", "b"]), first_target=first_target)
+    table = evaluate(lambda batch: torch.zeros(int(batch.scored.sum()), 6), sequences, "one-pass")
+    assert table["row"].tolist() == [1, 1]

@@ -1,12 +1,21 @@
 """Fast forms against their readable references: values and gradients."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import prune
 
-from hcrnn_pyro.kernels import loops, reference
+from hcrnn_pyro.kernels import forward_loops, loops, reference, scan_cpu
 from hcrnn_pyro.kernels.additive import additive_scores
+from hcrnn_pyro.kernels.reference import ScanInputs
+from hcrnn_pyro.nn import recurrence
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell
 from hcrnn_pyro.nn.recurrence import is_known, recur
 
@@ -77,14 +86,27 @@ def test_strides_change_nothing(form, per_step):
     assert_all_close(got, with_gradients(recur(cell, items, theta, contexts, per_step)[:2], [items, theta, contexts]))
 
 
-def test_the_number_of_threads_changes_no_bit():
-    cell, inputs = cell_of(HCRNN3Cell), inputs_of(6)
+def test_the_number_of_threads_changes_no_bit_of_the_loops():
+    rows, time = 50, 6
+    weights = recurrence._weights(cell_of(HCRNN3Cell))
+    inputs = ScanInputs(
+        items=torch.randn(rows, time, EMBEDDING),
+        projected=torch.randn(rows, time, EMBEDDING + 3 * HIDDEN),
+        theta=torch.randn(rows, CONTEXTS).softmax(-1),
+        projected_contexts=torch.randn(CONTEXTS, HIDDEN),
+        global_contexts=torch.randn(CONTEXTS, EMBEDDING),
+        hidden=torch.randn(rows, HIDDEN),
+        local_context=torch.randn(rows, EMBEDDING),
+    )
+    after = torch.randn(rows, time, HIDDEN), torch.randn(rows, time, EMBEDDING)
     results = []
-    for threads in (1, 2):
+    for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        results.append(with_gradients(recur(cell, *inputs)[:2], [*inputs, cell.context_score]))
+        steps = scan_cpu.forward(True, inputs, weights)
+        results.append([*steps, *scan_cpu.backward(True, inputs, weights, steps, *after)])
     torch.set_num_threads(1)
-    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    for result in results[1:]:
+        assert all(torch.equal(one, other) for one, other in zip(results[0], result, strict=True))
 
 
 def test_nan_reaches_every_later_state_of_its_row_and_no_other(form):
@@ -110,6 +132,107 @@ def test_a_cell_with_an_equation_of_its_own_runs_by_its_own_step():
     assert torch.equal(recur(cell, *inputs).hidden, recur(cell, *inputs, kernel="reference").hidden)
     cell.history_to_candidate.weight.data += 1.0  # multiplies the history kept, and that is 0
     assert torch.equal(recur(cell, *inputs).hidden, recur(cell, *inputs, kernel="reference").hidden)
+
+
+class Doubling(HCRNN3Cell):
+    def forward(self, *args, **kwargs):
+        state, gates = super().forward(*args, **kwargs)
+        return type(state)(2 * state.hidden, state.local_context), gates
+
+
+class Shifted(nn.Linear):
+    def forward(self, features):
+        return super().forward(features) + 1.0
+
+
+def with_own_step():
+    return cell_of(Doubling)
+
+
+def with_own_matrix():
+    cell = cell_of(HCRNN3Cell)
+    cell.history_to_candidate = Shifted(HIDDEN, HIDDEN, bias=False)
+    return cell
+
+
+def with_bias():
+    cell = cell_of(HCRNN3Cell)
+    cell.local_to_local = nn.Linear(EMBEDDING, EMBEDDING)
+    return cell
+
+
+def with_hook():
+    cell = cell_of(HCRNN3Cell)
+    cell.hidden_projection.register_forward_hook(lambda _module, _inputs, output: 0.5 * output)
+    return cell
+
+
+def pruned():
+    cell = cell_of(HCRNN3Cell)
+    prune.random_unstructured(cell.local_to_update, "weight", 0.5)
+    cell.local_to_update.weight_orig.data *= 2.0
+    return cell
+
+
+@pytest.mark.parametrize("make", [with_own_step, with_own_matrix, with_bias, with_hook, pruned])
+def test_what_the_weights_do_not_tell_is_not_passed_over(make):
+    cell, inputs = make(), inputs_of(4)
+    assert torch.equal(recur(cell, *inputs).hidden, recur(cell, *inputs, kernel="reference").hidden)
+
+
+def test_large_attention_scores(form):
+    cell, inputs = cell_of(HCRNN3Cell), inputs_of(4)
+    cell.context_score.data *= 300.0
+    fast, plain = (recur(cell, *inputs, kernel=kernel) for kernel in ("fast", "reference"))
+    assert_all_close(fast[:2], plain[:2])
+
+
+def test_no_rows(form):
+    cell, (items, theta, contexts) = cell_of(HCRNN3Cell), inputs_of(4)
+    result = recur(cell, items[:0], theta[:0], contexts)
+    assert result.hidden.shape == (0, 4, HIDDEN)
+    result.hidden.sum().backward()
+    assert not cell.context_score.grad.any()
+
+
+def test_half_precision_runs_as_operations_on_whole_tensors():
+    cell, inputs = cell_of(HCRNN3Cell, torch.bfloat16), inputs_of(4, dtype=torch.bfloat16)
+    fast, plain = (recur(cell, *inputs, kernel=kernel).hidden for kernel in ("fast", "reference"))
+    torch.testing.assert_close(fast, plain, rtol=0.05, atol=0.05)
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    def fail(*_args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(forward_loops, "forward", fail)
+    torch.set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        recur(cell_of(HCRNN3Cell), *inputs_of(2))
+    torch.set_num_threads(1)
+
+
+def test_a_change_of_one_source_compiles_what_stands_in_the_others(tmp_path):
+    package = Path(loops.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "hcrnn_pyro", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import torch; from hcrnn_pyro.kernels.reference import ScanInputs
+from hcrnn_pyro.nn import recurrence
+from hcrnn_pyro.nn.cells import HCRNN1Cell; from hcrnn_pyro.nn.recurrence import recur\n"
+        "torch.manual_seed(0); cell = HCRNN1Cell(3, 4)\n"
+        "print(float(recur(cell, torch.ones(1, 2, 3), torch.full((1, 2), 0.5), torch.ones(2, 3)).hidden.sum()))"
+    )
+
+    def run():
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    before = run()
+    source = tmp_path / "hcrnn_pyro" / "kernels" / "loops.py"
+    source.write_text(
+        source.read_text().replace("one / (one + exponential(-x))", "one / (one + one + exponential(-x))")
+    )
+    assert abs(run() - before) > 1e-3
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])

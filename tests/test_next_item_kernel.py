@@ -139,3 +139,14 @@ def test_no_table_of_predictions_times_items_is_made():
         plain(features, item_embeddings, targets).sum().backward()
     assert at_once.largest == predictions * items
     assert blockwise.largest <= next_item.BLOCK
+
+
+def test_a_prediction_that_has_seen_everything_gives_no_gradient_at_all():
+    inputs = torch.tensor([[1, 2, 3]])
+    seen = seen_items(inputs, torch.tensor([[0, 1, 2]]), torch.ones(1, 3, dtype=torch.bool))
+    features, embeddings = torch.randn(3, 4, requires_grad=True), torch.randn(4, 4, requires_grad=True)
+    log_probs = target_log_probs(features, embeddings, torch.tensor([2, 3, 1]), seen)
+    assert log_probs.isneginf().tolist() == [False, False, True]
+    log_probs[:2].sum().backward()
+    assert features.grad.isfinite().all() and embeddings.grad.isfinite().all()
+    assert not features.grad[2].any()

@@ -40,7 +40,8 @@ def speed_up(config: BenchmarkConfig, data: DataSet) -> Row:
     alone, shared = (Bench(system, data.catalogue_size, config.device, config.seed) for _ in range(2))
     whole = list(Batches(data.train, "sequence", config.batch_size, config.seed))
     shares = Batches(data.train, "sequence", config.batch_size, config.seed, rank(), world_size())
-    share = list(compress(shares, [batch.size >= world_size() for batch in whole]))
+    enough = [batch.size >= world_size() for batch in whole]  # every rank has a row of these
+    whole, share = list(compress(whole, enough)), list(compress(shares, enough))
     measures = {
         ALONE: partial(_wall_seconds, alone, whole if rank() == 0 else []),
         together(): partial(_wall_seconds, SharedBench(shared), share),

@@ -5,23 +5,30 @@ Axes: B rows, Q queries, K keys, H hidden. Every function overwrites or adds to 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast, no_type_check
 
 import numba
 import numpy as np
+import torch
 from numba.extending import overload
 from torch import Tensor
 
 # Sums may be reordered, so that they run in vector registers; infinities and NaN keep their meaning.
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
 INLINED = OPTIONS | {"forceinline": True}
+SOURCES = hashlib.sha1(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:
     """Compile at the first call, and keep the result on disk for later processes."""
+    # Numba names the file on disk by the function and stamps it by the source of that function alone; what the function
+    # calls may stand in another file. So the name takes in all sources: a change of any compiles all anew.
+    function.__qualname__ += f"_{SOURCES[:12]}"
     try:
         made = numba.njit(nogil=True, cache=True, **OPTIONS)(function)
     except RuntimeError as error:
@@ -38,7 +45,7 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 def can_run_on(tensor: Tensor) -> bool:
     """Whether the loops can read the tensor; where they cannot, operations on whole tensors do the same."""
-    return tensor.device.type == "cpu"
+    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 @no_type_check

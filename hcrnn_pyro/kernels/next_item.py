@@ -68,6 +68,7 @@ class _TargetLogProbs(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         features, item_embeddings, targets, log_normaliser = ctx.saved_tensors
+        log_normaliser = log_normaliser.masked_fill(log_normaliser == -torch.inf, 0.0)  # all items seen: exp gives 0
         excluded = torch.zeros_like(targets, dtype=torch.bool) if ctx.seen is None else ctx.seen.contain(targets)
         gradient = gradient.unsqueeze(1)  # (N, 1)
         to_targets = gradient.masked_fill(excluded.unsqueeze(1), 0.0)

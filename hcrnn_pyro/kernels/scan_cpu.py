@@ -127,6 +127,8 @@ def _blocks(inputs: ScanInputs) -> int:
 
 def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool, *groups: Any) -> None:
     """Run loops over all blocks of rows, on as many threads as torch uses; the result is the same on any number."""
+    if _blocks(inputs) == 0:
+        return
     arrays = [type(group)(*(_array(tensor) for tensor in group)) for group in groups]
     ends = np.linspace(0, _blocks(inputs), 1 + min(torch.get_num_threads(), _blocks(inputs))).astype(int)
     if len(ends) == 2:

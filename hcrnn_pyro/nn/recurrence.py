@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hcrnn_pyro.kernels import Kernel, reference
 from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
@@ -55,8 +55,12 @@ def recur(
 
 
 def is_known(cell: HCRNNCell) -> bool:
-    """Whether the fast scan computes what the cell's own step would."""
-    return type(cell).keep_history in AGREEMENT and type(cell).forward is HCRNNCell.forward
+    """Whether the fast scan, which reads the cell's weights, computes what the cell's own step would."""
+    own_step = type(cell).keep_history not in AGREEMENT or type(cell).forward is not HCRNNCell.forward
+    parts = (cell.hidden_projection, cell.local_to_local, cell.local_to_update, cell.history_to_candidate)
+    plain = all(type(part) is nn.Linear and part.bias is None for part in parts)
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (cell, *parts))
+    return not own_step and plain and not hooked
 
 
 def _weights(cell: HCRNNCell) -> ScanWeights:
