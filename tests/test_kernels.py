@@ -216,9 +216,7 @@ def test_a_change_of_one_source_compiles_what_stands_in_the_others(tmp_path):
     package = Path(loops.__file__).parents[1]
     shutil.copytree(package, tmp_path / "hcrnn_pyro", ignore=shutil.ignore_patterns("__pycache__"))
     code = (
-        "import torch; from hcrnn_pyro.kernels.reference import ScanInputs
-from hcrnn_pyro.nn import recurrence
-from hcrnn_pyro.nn.cells import HCRNN1Cell; from hcrnn_pyro.nn.recurrence import recur\n"
+        "import torch; from hcrnn_pyro.nn.cells import HCRNN1Cell; from hcrnn_pyro.nn.recurrence import recur\n"
         "torch.manual_seed(0); cell = HCRNN1Cell(3, 4)\n"
         "print(float(recur(cell, torch.ones(1, 2, 3), torch.full((1, 2), 0.5), torch.ones(2, 3)).hidden.sum()))"
     )
