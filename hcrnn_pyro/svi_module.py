@@ -120,7 +120,8 @@ class SVIModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """The loss of a batch, per prediction."""
-        checked = self.current_epoch == 0 and batch_index < 2  # shapes and supports do not change after that
+        # Shapes and supports seldom change after two batches.
+        checked = self.config.check_every_batch or (self.current_epoch == 0 and batch_index < 2)
         terms = self._terms(batch, batch_index, checked).over_ranks()
         loss: Tensor = terms.loss / terms.predictions
         if not (loss.isfinite() and terms.nll / terms.predictions < self.diverged_above):

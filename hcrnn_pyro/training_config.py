@@ -36,6 +36,8 @@ class TrainingConfig:
     """Validation metric that picks the best epoch and stops early (the authors: recall@20)."""
     patience: int = 10
     """Epochs without a better --monitor before training stops."""
+    check_every_batch: bool = False
+    """Let Pyro check shapes and supports at every batch, not at the first two alone; for work on a prior or guide."""
     seed: int = 0
     """Seed of initial weights, order of batches, dropout and draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -11,6 +11,7 @@ from torch import nn
 
 from guides import GUIDES
 from hcrnn_pyro.data.dataset import DataSet, Sequences
+from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import CHECKPOINT
@@ -258,3 +259,21 @@ def test_training_and_validation_see_the_right_batches(data, monkeypatch, scope)
     for first, second in validated:
         assert first["predictions"] == data.valid.predictions != data.train.predictions
         assert first["nll"] == second["nll"]
+
+
+@pytest.mark.parametrize(
+    ("always", "expected"), [(False, [True, True, False, False, False, False]), (True, [True] * 6)]
+)
+def test_pyro_checks_the_first_two_batches_or_all(data, monkeypatch, always, expected):
+    seen = []
+    forward = Objective.forward
+
+    def recorded(self, batch, *weight):
+        if self.training:
+            seen.append(pyro.settings.get("validate_distributions_pyro"))
+        return forward(self, batch, *weight)
+
+    monkeypatch.setattr(Objective, "forward", recorded)
+    config = TrainingConfig(epochs=2, batch_size=-(-len(data.train) // 3), check_every_batch=always, device="cpu")
+    fit(*make_pair(), data, config)
+    assert seen == expected
