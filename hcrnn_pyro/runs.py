@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -124,7 +125,10 @@ def save_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
 
 def load_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
     """Read the weights of a pair into it, and put it into evaluation mode."""
-    weights = load_file(folder / WEIGHTS)
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise UserError(f"{folder / WEIGHTS} is damaged ({error}); restore it or train anew.") from error
     for prefix, part in (("model.", model), ("guide.", guide)):
         part.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
         part.eval()
@@ -147,6 +151,7 @@ def load_run(folder: str | Path) -> Run:
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds no trained model yet: {WEIGHTS} is missing. Finish it with --resume.")
+    require((folder / ITEMS).is_file(), f"{folder} has lost its vocabulary, {ITEMS}; restore it or train anew.")
     items = pd.read_parquet(folder / ITEMS)
     model, guide = build_pair(PairConfig(**config["pair"]), config["settings"], len(items))
     load_weights(folder, model, guide)

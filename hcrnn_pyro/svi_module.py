@@ -6,6 +6,7 @@ Lightning's Trainer calls these hooks; :func:`hcrnn_pyro.training.fit` starts it
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -89,6 +90,11 @@ class SVIModule(pl.LightningModule):
         self.batches = len(batches)
         return batches
 
+    def smallest_batch(self) -> Batch:
+        """One short row, to try the pair on."""
+        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+        return next(batches_by_length(self.data.train, self.config.scope, positions=1)).to(device)
+
     @property
     def epoch_seed(self) -> int:
         """A seed that differs between runs and epochs."""
@@ -99,7 +105,8 @@ class SVIModule(pl.LightningModule):
         stopping = self.trainer.early_stopping_callback
         if stopping is not None and stopping.wait_count >= stopping.patience:
             self.trainer.should_stop = True
-        if world_size() > 1:  # by SIGTERM torchrun ends a rank; Lightning would answer it by a broadcast to the dead
+        # Lightning would take SIGTERM for a good end, and in a rank that torchrun ends, broadcast to the dead.
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def on_train_epoch_start(self) -> None:

@@ -21,6 +21,7 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
+from hcrnn_pyro.checks import require_same_latents
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import (
     any_rank,
@@ -91,6 +92,9 @@ def _fit(
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
     kept = KeepBestAndLast(model, guide, folder, metric, lower_is_better)
     module = SVIModule(model, guide, data, config, folder / HISTORY)
+    module.eval()
+    require_same_latents(model, guide, module.smallest_batch())
+    module.train()
     trainer = _trainer(config, folder, [RunProgress(), stopping, kept])
     last = folder / CHECKPOINT
     interrupted = False

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from hcrnn_pyro.checks import require_proportions
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import Likelihood, NextItem, SampledNextItem
@@ -114,7 +115,8 @@ class HCRNN(nn.Module):
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
         announce_parameters("model", self)
         with pyro.plate("sequences", batch.size, dim=-1):
-            theta = pyro.deterministic("theta", self.prior(batch), event_dim=2 if batch.scope == "filtering" else 1)
+            proportions = require_proportions(self.prior(batch), batch, self.contexts)
+            theta = pyro.deterministic("theta", proportions, event_dim=2 if batch.scope == "filtering" else 1)
             return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)
 
     def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> NextItem:

@@ -137,3 +137,14 @@ def test_a_part_that_is_no_module_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="got a function"):
         build_pair(PairConfig(guide="mine:guide"), SETTINGS, 5)
+
+
+def test_a_damaged_run_is_told(finished):
+    folder = finished[0]
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged .*; restore it or train anew"):
+        load_run(folder)
+    (folder / "items.parquet").unlink()
+    with pytest.raises(UserError, match=r"has lost its vocabulary, items\.parquet"):
+        load_run(folder)

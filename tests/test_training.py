@@ -277,3 +277,19 @@ def test_pyro_checks_the_first_two_batches_or_all(data, monkeypatch, always, exp
     config = TrainingConfig(epochs=2, batch_size=-(-len(data.train) // 3), check_every_batch=always, device="cpu")
     fit(*make_pair(), data, config)
     assert seen == expected
+
+
+def test_sigterm_ends_a_run_with_its_own_status(data, monkeypatch):
+    """Lightning's handler would end the training quietly, as if it had come to its end."""
+    handlers = []
+    step = SVIModule.training_step
+
+    def recorded(self, batch, batch_index):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        return step(self, batch, batch_index)
+
+    monkeypatch.setattr(SVIModule, "training_step", recorded)
+    before = signal.getsignal(signal.SIGTERM)
+    fit(*make_pair(), data, TrainingConfig(epochs=1, device="cpu"))
+    assert set(handlers) == {signal.SIG_DFL}
+    assert signal.getsignal(signal.SIGTERM) == before

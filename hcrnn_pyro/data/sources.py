@@ -51,6 +51,9 @@ class DataConfig:
     split_seed: int = 0
     """Seed of the random split; for synthetic data, of the draw."""
 
+    def __post_init__(self) -> None:
+        require(self.split_seed >= 0, f"--split-seed is a whole number of at least 0; got {self.split_seed}.")
+
     @property
     def filters(self) -> Filters:
         """The filters on events."""

@@ -39,8 +39,14 @@ def recur(
         theta_per_step: whether every step has its own theta.
         keep_gates: whether the result has the gates of every step, for reading; this takes the plain loop.
         kernel: ``fast`` where it applies, or the plain loop everywhere.
+
+    Raises:
+        ValueError: theta does not fit the items and the global contexts.
     """
     batch = theta.shape[: -2 if theta_per_step else -1]
+    last = (*items.shape[: 2 if theta_per_step else 1], len(global_contexts))
+    if theta.shape[-len(last) :] != last:  # the compiled loops do not look where they write
+        raise ValueError(f"Expected theta of shape (..., {', '.join(map(str, last))}); got {tuple(theta.shape)}.")
     inputs = ScanInputs(
         items,
         cell.input_projection(items),

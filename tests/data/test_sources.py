@@ -104,3 +104,8 @@ def test_ml1m_by_the_papers_rule_needs_the_whole_archive(data_dir, tmp_path):
     (tmp_path / "movielens" / "held_out_users.tsv").symlink_to(data_dir / "movielens" / "held_out_users.tsv")
     with pytest.raises(UserError, match="held-out users have no sequence"):
         load_data(config)
+
+
+def test_a_negative_split_seed_is_refused():
+    with pytest.raises(UserError, match="--split-seed is a whole number of at least 0; got -1"):
+        DataConfig(split_seed=-1)
