@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.data.dataset import Sequences
 
 Prior = Callable[[Batch], Tensor]
 """Called inside the model's plate over sequences: issues its latent site, returns theta on the simplex, (B, K), or
@@ -34,6 +35,15 @@ class MakeModel(Protocol):
 
     def __call__(self, *, items: int, **settings: Any) -> nn.Module:
         """Build the model for V items."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A model that counts something in the training part before it is trained, or instead."""
+
+    def prepare(self, train: Sequences) -> None:
+        """Read the training part; called once, before the first epoch. It depends on nothing random."""
         ...
 
 

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from hcrnn_pyro.checks import require_same_latents
+from hcrnn_pyro.contracts import Prepared
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import (
     any_rank,
@@ -87,6 +88,8 @@ def fit(
 def _fit(
     model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, folder: Path, resume: bool
 ) -> FitResult:
+    if isinstance(model, Prepared):
+        model.prepare(data.train)
     metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
     mode = "min" if lower_is_better else "max"
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
