@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 from torch import nn
 
+from hcrnn_pyro.averaging import WeightAverage
 from hcrnn_pyro.distributed import rank
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.runs import CHECKPOINT, save_weights
@@ -24,13 +25,23 @@ class KeepBestAndLast(Checkpoint):
     Args:
         model: the Pyro model.
         guide: its guide.
+        average: of whose weights the best epoch's are kept.
         folder: the run folder.
         metric: name of the logged metric that ranks the epochs.
         lower_is_better: its direction.
     """
 
-    def __init__(self, model: nn.Module, guide: nn.Module, folder: Path, metric: str, lower_is_better: bool) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        guide: nn.Module,
+        average: WeightAverage,
+        folder: Path,
+        metric: str,
+        lower_is_better: bool,
+    ) -> None:
         self.pair = (model, guide)
+        self.average = average
         self.folder = folder
         self.metric = metric
         self.sign = -1.0 if lower_is_better else 1.0
@@ -43,7 +54,8 @@ class KeepBestAndLast(Checkpoint):
         if self.best_value is None or self.sign * value > self.sign * self.best_value:
             self.best_value, self.best_epoch = value, trainer.current_epoch
             if rank() == 0:
-                save_weights(self.folder, *self.pair)
+                with self.average.applied():
+                    save_weights(self.folder, *self.pair)
         file = self.folder / CHECKPOINT
         with whole_file(file) if rank() == 0 else nullcontext(file) as path:
             trainer.save_checkpoint(path)  # every rank has to call it; rank zero writes

@@ -8,6 +8,8 @@ Axes: N events, V items, E embedding.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,6 +18,9 @@ from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from hcrnn_pyro.data.dataset import Sequences
+
+ItemEmbeddings = Literal["flat", "spectral"]
+"""Where a model's item embeddings start: flat from noise, spectral from :func:`spectral_embeddings`."""
 
 WINDOW = 10  # neighbours are at most so many steps away
 DECAY = 5.0  # a neighbour d steps away counts exp(-d / DECAY)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from hcrnn_pyro.averaging import WeightAverage
 from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
@@ -70,6 +71,7 @@ class SVIModule(pl.LightningModule):
         super().__init__()
         self.objective = Objective(model, guide, pyro.infer.Trace_ELBO())
         self.predictive = PosteriorPredictive(model, guide)
+        self.average = WeightAverage(self.objective, config.averaging)
         self.data = data
         self.config = config
         self.history_file = history_file
@@ -173,6 +175,10 @@ class SVIModule(pl.LightningModule):
                 "out, freeze it by requires_grad_(False), or train in one process.",
             )
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Take the weights of this step into their average."""
+        self.average.update()
+
     def on_train_epoch_end(self) -> None:
         """Validate, keep the epoch's row of the history, and log it."""
         row = {"epoch": float(self.current_epoch), "kl_weight": self.kl_weight(self.batches - 1)}
@@ -188,6 +194,10 @@ class SVIModule(pl.LightningModule):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Ranking metrics and nll by the one-pass evaluation, and the unweighted ELBO per prediction."""
+        with self.average.applied():
+            return self._validate()
+
+    def _validate(self) -> dict[str, float]:
         self.eval()
         metrics = summarise(self._ranks())
         self._require_finite("nll", metrics["nll"])

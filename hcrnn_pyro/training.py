@@ -93,8 +93,8 @@ def _fit(
     metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
     mode = "min" if lower_is_better else "max"
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
-    kept = KeepBestAndLast(model, guide, folder, metric, lower_is_better)
     module = SVIModule(model, guide, data, config, folder / HISTORY)
+    kept = KeepBestAndLast(model, guide, module.average, folder, metric, lower_is_better)
     module.eval()
     require_same_latents(model, guide, module.smallest_batch())
     module.train()

@@ -26,6 +26,8 @@ class TrainingConfig:
     """Rows in a batch, of all processes: sequences, or prefixes with --scope prefix (the authors: 512 prefixes)."""
     lr: float = 3e-3
     """Learning rate of Adam."""
+    averaging: float = 0.0
+    """Share of the weights' moving average that a step keeps (try 0.99); the averages are validated and kept."""
     kl_weight: float = 1.0
     """Weight of the KL term; 1 is the true ELBO, the authors use 1e-3."""
     kl_anneal: int = 0
@@ -51,6 +53,7 @@ class TrainingConfig:
         ):
             require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
         require(0 < self.lr < math.inf, f"--lr is above 0 and finite; got {self.lr}.")
+        require(0 <= self.averaging < 1, f"--averaging is a share in [0, 1), e.g. 0.99; got {self.averaging}.")
         require(
             0 <= self.kl_weight < math.inf, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}."
         )

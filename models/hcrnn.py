@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.checks import require_proportions
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.distributions import Likelihood, NextItem, SampledNextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
@@ -36,6 +37,7 @@ from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
 from hcrnn_pyro.seen import seen_items
+from hcrnn_pyro.spectral import ItemEmbeddings, spectral_embeddings
 
 Variant = Literal["hcrnn1", "hcrnn2", "hcrnn3", "hcrnn3-bi"]
 PARTS: dict[Variant, tuple[type[HCRNNCell], type[SingleReadout]]] = {
@@ -58,6 +60,8 @@ class HCRNNConfig:
     """Dropout on the embedded inputs, the guide's too (the authors: 0.25)."""
     dropout_out: float = 0.5
     """Dropout before the output layer."""
+    item_embeddings: ItemEmbeddings = "flat"
+    """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
     sampled_softmax: int = 0
@@ -97,6 +101,7 @@ class HCRNN(nn.Module):
         make_cell, make_readout = PARTS[variant]
         size = config.hidden
         self.items = items
+        self.spectral = config.item_embeddings == "spectral"
         self.without_replacement = config.likelihood == "without-replacement"
         self.sampler = PopularitySampler(items, config.sampled_softmax) if config.sampled_softmax else None
         self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
@@ -110,6 +115,11 @@ class HCRNN(nn.Module):
         nn.init.xavier_uniform_(self.to_item_space.weight)
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.dropout_out = nn.Dropout(config.dropout_out)
+
+    def prepare(self, train: Sequences) -> None:
+        """Start the item embeddings from the training part, where the settings say so."""
+        if self.spectral:
+            self.item_embeddings.data.copy_(spectral_embeddings(train, self.items, self.embedding_size))
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""

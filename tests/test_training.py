@@ -19,27 +19,12 @@ from hcrnn_pyro.svi_module import Diverged, SVIModule
 from hcrnn_pyro.training import Interrupted, fit
 from hcrnn_pyro.training_config import TrainingConfig
 from models import MODELS, PRIORS
-
-CYCLE = 8  # item i is followed by item i + 1, and 8 by 1
-
-
-def cycles(seed, count):
-    random = np.random.default_rng(seed)
-    starts, lengths = random.integers(0, CYCLE, count), random.integers(4, 8, count)
-    pairs = zip(starts, lengths, strict=True)
-    return Sequences.from_lists([[int((start + t) % CYCLE) + 1 for t in range(length)] for start, length in pairs])
+from tests.cycles import cycles_data, make_pair
 
 
 @pytest.fixture
 def data():
-    items = pd.DataFrame({"item_id": [str(i) for i in range(1, CYCLE + 1)]})
-    return DataSet("cycles", cycles(0, 60), cycles(1, 20), cycles(2, 20), items)
-
-
-def make_pair(seed=0):
-    pyro.set_rng_seed(seed)
-    model = MODELS["hcrnn3-bi"](items=CYCLE, make_prior=PRIORS["logistic-normal"], hidden=12, contexts=3)
-    return model, GUIDES["bag-of-items"](model)
+    return cycles_data()
 
 
 CONFIG = TrainingConfig(epochs=4, batch_size=8, lr=0.01, device="cpu")
