@@ -35,10 +35,11 @@ def sequence_bootstrap(
 
     A draw keeps the mean over predictions: the sum of the drawn sequences' differences over the number of their
     predictions. The interval has the 2.5th and 97.5th percentile of the draws. The p-value is twice the share of draws
-    on the rarer side of zero, (1 + count) / (1 + D): at most about 0.05 where the interval excludes zero, never zero.
+    on the rarer side of zero, counted as (1 + count) / (1 + D): never zero, and below 0.05 where the interval excludes zero.
 
     Args:
-        first, second: (N,) contributions of the same predictions, as of :func:`hcrnn_pyro.metrics.contributions`.
+        first: (N,) contributions of the predictions, as of :func:`hcrnn_pyro.metrics.contributions`.
+        second: (N,) another recommender's, of the same predictions in the same order.
         sequences: (N,) the sequence of each prediction, by name or number.
         draws: D, how many times S sequences are drawn.
         seed: of the draws.
@@ -96,7 +97,8 @@ def seeds_t_test(first: np.ndarray, second: np.ndarray) -> float:
     that do not vary at all give 1 where they are equal, and else 0, the limit.
 
     Args:
-        first, second: a value for each seed, two or more, not necessarily as many of both.
+        first: a value for each seed, two or more.
+        second: the same of another recommender, not necessarily for as many seeds.
 
     Raises:
         UserError: a sample has fewer than two seeds.

@@ -17,14 +17,15 @@ from hcrnn_pyro.published import METRICS
 
 PLACES = {"2-5": 5, "6-10": 10, "11-20": 20, "21-50": 50, "51+": np.inf}  # name: the last place, counted from 1
 HEAD, TAIL = 0.25, 0.75  # shares of the training events, from the most popular item on
-NO_YES = ("no", "yes")
+POPULARITIES = pd.Index(["head", "mid", "tail", "unseen"])
+NO_YES = pd.Index(["no", "yes"])
 
 
 def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
     """The slices that each test prediction belongs to.
 
     Args:
-        ranks: the rows of the test part in the table of :func:`hcrnn_pyro.evaluation.evaluate`; any subset in any order.
+        ranks: rows of the test part of the table of :func:`hcrnn_pyro.evaluation.evaluate`, any of them in any order.
         data: the data set that they were counted on.
 
     Returns:
@@ -38,10 +39,9 @@ def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
           training lacks it.
         - ``copy``: whether the whole sequence, item by item, also is one of the training part.
         - ``tied``: whether the target's time equals that of the event before it; missing where one is unknown.
-        - ``genre_change``: whether the prediction directly follows a change of genre, that is, the last two items before
-          the target share no category. Missing for a sequence's first target, which only one item precedes, and
-          where either item has no known category. The target's own genre plays no part: what the model had to
-          notice, it could see.
+        - ``genre_change``: whether the prediction directly follows a change of genre: the last two items before the
+          target share no category. Missing for the first target of a sequence, which only one item precedes, and
+          where either item has no known category. The target's own genre plays no part, as no model can see it.
 
     Raises:
         UserError: the ranks are not of this data's test part.
@@ -100,7 +100,7 @@ def _binned(places: np.ndarray) -> pd.Categorical:
 def _no_yes(flags: np.ndarray, known: np.ndarray | None = None) -> pd.Categorical:
     """Flags as ``no`` and ``yes``, missing where not known."""
     codes = flags.astype(np.int8) if known is None else np.where(known, flags, -1)
-    return pd.Categorical.from_codes(codes, categories=list(NO_YES))
+    return pd.Categorical.from_codes(codes, categories=NO_YES)
 
 
 def _popularity(data: DataSet) -> pd.Categorical:
@@ -110,7 +110,7 @@ def _popularity(data: DataSet) -> pd.Categorical:
     more_popular = np.searchsorted(-descending, -counts)  # how many items are
     share = np.concatenate([[0], np.cumsum(descending)])[more_popular] / max(1, data.train.events)
     codes = np.where(counts == 0, 3, np.searchsorted([HEAD, TAIL], share, side="right"))
-    return pd.Categorical.from_codes(codes, categories=["head", "mid", "tail", "unseen"])
+    return pd.Categorical.from_codes(codes, categories=POPULARITIES)
 
 
 def _genre_change(data: DataSet, events: np.ndarray, positions: np.ndarray) -> pd.Categorical:
