@@ -197,7 +197,7 @@ def _refuse_training_flags(config: SVIConfig, model: nn.Module, guide: nn.Module
     idle = [flag for flag in changed if flag not in FLAGS_OF_COUNTING]
     require(
         not idle,
-        f"{config.pair.model} is counted, not trained: it has no parameters, so {', '.join(idle)} would change nothing.",
+        f"{config.pair.model} has no parameters: it is counted, not trained; {', '.join(idle)} would change nothing.",
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -60,7 +60,9 @@ class ItemsAtPositions(TorchDistribution):
         """Unnormalised log-probabilities of every item at every scored position."""
         raise NotImplementedError
 
-    def exclude_(self, logits: Float[Tensor, "*batch predictions columns"]) -> Float[Tensor, "*batch predictions columns"]:
+    def exclude_(
+        self, logits: Float[Tensor, "*batch predictions columns"]
+    ) -> Float[Tensor, "*batch predictions columns"]:
         """The same logits with minus infinity for padding and seen items."""
         logits[..., 0] = -math.inf
         if self.seen is not None:
@@ -98,7 +100,7 @@ class ItemsAtPositions(TorchDistribution):
         items[..., self.scored] = drawn
         return items
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ItemsAtPositions:
         """The same distribution with further sample dimensions on the left."""
         extra = torch.Size(batch_shape)[:-1]
         return type(self)(self.features.expand(*extra, *self.features.shape[-2:]), *self._fixed())

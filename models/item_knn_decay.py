@@ -1,4 +1,4 @@
-r"""Item-KNN over the whole prefix: p(y | x) in proportion to the likeness of an item to all that was read, recent first.
+r"""Item-KNN over the whole prefix: p(y | x) in proportion to the likeness of an item to all items read so far.
 
 Axes: N scored predictions, V items.
 
