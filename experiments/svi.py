@@ -4,6 +4,7 @@ python -m experiments.svi                                    the embedded synthe
 python -m experiments.svi --data movielens --out runs/ml     the paper's split of MovieLens
 python -m experiments.svi --data my_log.csv --columns user,item,when
 python -m experiments.svi --model sasrec                     another model, with flags of its own (add --help)
+python -m experiments.svi --model item-knn-decay             a model that is counted, not trained
 python -m experiments.svi --resume --out runs/ml             go on where a killed run stopped
 torchrun --nproc-per-node 2 -m experiments.svi               two processes, each with a GPU or on the CPU
 """

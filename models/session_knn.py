@@ -27,6 +27,8 @@ from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.prefixes import occurrences, weighted_prefixes
 
+COSINES = 2**24  # most cosines (predictions times training sequences) at a time
+
 
 @dataclass(frozen=True)
 class SessionKNNConfig(CountingConfig):
@@ -64,10 +66,16 @@ class SessionKNN(CountingModel):
 
     def scores(self, batch: Batch) -> Float[np.ndarray, "predictions columns"]:
         """The votes of the nearest training sequences."""
-        sequences = self.sequences.table
         prefixes = weighted_prefixes(batch, self.items, self.settings.decay)
+        size = max(1, COSINES // self.sequences.table.shape[0])
+        votes = [self.votes(prefixes[start : start + size]) for start in range(0, prefixes.shape[0], size)]
+        return np.concatenate(votes) if votes else np.zeros(prefixes.shape)
+
+    def votes(self, prefixes: csr_array) -> Float[np.ndarray, "chosen columns"]:
+        """(n, V + 1) scores of some prefixes, (n, V + 1) weights."""
+        sequences = self.sequences.table
         lengths = np.sqrt(prefixes.power(2).sum(axis=1))[:, None] * np.sqrt(sequences.sum(axis=1))
-        cosines = (prefixes @ sequences.T).toarray() / lengths.clip(min=1e-300)
+        cosines = (prefixes @ sequences.T).toarray() / lengths
         return (csr_array(self.nearest(cosines)) @ sequences).toarray()
 
     def nearest(
