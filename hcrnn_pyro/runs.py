@@ -2,10 +2,10 @@
 
 ========================= ==================================================================================
 config.json               what was asked for, and a fingerprint of the data
-model.safetensors         weights of model and guide (prefixes ``model.`` and ``guide.``)
+model.safetensors         weights, or counts, of model and guide (prefixes ``model.`` and ``guide.``)
 metrics.json              metrics in percent: ``valid``, ``test``, ``test_filter_seen``, ...
 ranks.parquet             one row per prediction of the valid and test part
-history.csv               one row per epoch
+history.csv               one row per epoch; none where the model has no parameters, and so no epochs
 items.parquet             the item vocabulary; row i is item index i + 1
 checkpoint.ckpt           Lightning's, for ``--resume``; removed when the run is finished
 ========================= ==================================================================================

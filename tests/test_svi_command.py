@@ -13,7 +13,9 @@ import pytest
 
 from experiments.command import run_command
 from experiments.svi import main
+from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.evaluation import evaluate
 from hcrnn_pyro.runs import load_run
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +97,26 @@ def test_a_model_without_a_latent_has_flags_of_its_own(tmp_path, capsys):
     assert "--contexts" not in text
 
 
+def test_a_model_without_parameters_is_counted(tmp_path, capsys):
+    out = tmp_path / "run"
+    flags = ["--model", "item-knn-decay", "--decay", "2", "--seed", "3", "--device", "cpu", "--out", str(out)]
+    main(flags)
+    printed = capsys.readouterr().out
+    assert "item-knn-decay without a latent: no parameters" in printed
+    assert "Counted, not trained" in printed
+    assert {file.name for file in out.iterdir()} == ARTEFACTS - {"history.csv"}
+    run = load_run(out)
+    assert run.config["settings"] == {"likelihood": "categorical", "shrinkage": 0.0, "decay": 2.0}
+    ranks = pd.read_parquet(out / "ranks.parquet")
+    assert run.metrics["test"]["predictions"] == (ranks["part"] == "test").sum() == 3674
+    again = evaluate(run.predictive, load_data(DataConfig()).test, "exact")
+    stored = ranks[ranks["part"] == "test"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, stored[again.columns])
+    (out / "metrics.json").unlink()  # as if the evaluation had been stopped
+    main(["--resume", "--out", str(out)])
+    assert load_run(out).metrics == run.metrics
+
+
 OWN_MODEL = """
 from dataclasses import dataclass
 import torch
@@ -168,6 +190,10 @@ def test_resume_takes_the_stored_flags_and_refuses_others(tmp_path, capsys):
         (["--model", "sasrec", "--prior", "logistic-normal"], "sasrec has no latent variable, so it takes no prior"),
         (["--model", "sasrec", "--guide", "bag-of-items"], "sasrec has no latent variable, so it takes no guide"),
         (["--model", "sasrec", "--kl-anneal", "3"], "sasrec has no latent variable, so --kl-anneal would change"),
+        (
+            ["--model", "pop", "--lr", "0.1", "--epochs", "3"],
+            "pop has no parameters.*--epochs, --lr would change nothing",
+        ),
         (["--data", "synthetic-repeats", "--likelihood", "without-replacement"], "has repeats"),
     ],
 )
