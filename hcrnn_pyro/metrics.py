@@ -5,6 +5,7 @@ Axes: N predictions, V items.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.kernels.next_item import BLOCK
 from hcrnn_pyro.seen import SeenItems
 
@@ -86,14 +88,31 @@ def _rows(scores: Tensor) -> int:
     return max(1, BLOCK // scores.shape[1])
 
 
+def contributions(ranks: np.ndarray, metric: str) -> np.ndarray:
+    """What each prediction adds to a metric, (N,) floats in percent: their mean is the metric.
+
+    Args:
+        ranks: (N,) ranks from 1, whole or (for mean ties) half numbers.
+        metric: ``recall@k`` gives 100 for a rank of k or better and else 0; ``mrr@k`` gives 100 / rank and else 0.
+
+    Raises:
+        UserError: the metric is none of these.
+    """
+    named = re.fullmatch("(recall|mrr)@([1-9][0-9]*)", metric)
+    if named is None:
+        raise UserError(f"Expected a metric such as 'recall@3' or 'mrr@20'; got {metric!r}.")
+    gains = np.ones(len(ranks)) if named[1] == "recall" else 1.0 / ranks
+    return np.where(ranks <= int(named[2]), 100.0 * gains, 0.0)
+
+
 def recall(ranks: np.ndarray, cutoff: int) -> float:
     """Recall@cutoff in percent: the share of targets ranked ``cutoff`` or better."""
-    return 100.0 * float(np.mean(ranks <= cutoff))
+    return float(np.mean(contributions(ranks, f"recall@{cutoff}")))
 
 
 def mean_reciprocal_rank(ranks: np.ndarray, cutoff: int) -> float:
     """MRR@cutoff in percent: the mean of 1 / rank, counting 0 for a rank beyond ``cutoff``."""
-    return 100.0 * float(np.mean(np.where(ranks <= cutoff, 1.0 / ranks, 0.0)))
+    return float(np.mean(contributions(ranks, f"mrr@{cutoff}")))
 
 
 def ranking_metrics(ranks: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[str, float]:

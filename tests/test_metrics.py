@@ -6,7 +6,8 @@ import torch
 
 from hcrnn_pyro import metrics as metrics_module
 from hcrnn_pyro import seen as seen_module
-from hcrnn_pyro.metrics import rank_among_unseen, rank_targets, ranking_metrics
+from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.metrics import contributions, rank_among_unseen, rank_targets, ranking_metrics
 from hcrnn_pyro.published import published_metrics
 from hcrnn_pyro.seen import seen_items
 
@@ -85,6 +86,20 @@ def test_mean_ties_may_be_half_ranks():
         "recall@3": pytest.approx(50.0),
         "mrr@3": pytest.approx(100 * (1 / 2.5) / 2),
     }
+
+
+def test_contributions_by_hand():
+    ranks = np.array([1, 3, 4, 21])
+    assert contributions(ranks, "recall@3").tolist() == [100, 100, 0, 0]
+    assert contributions(ranks, "mrr@3") == pytest.approx([100, 100 / 3, 0, 0])
+    assert contributions(ranks, "mrr@20") == pytest.approx([100, 100 / 3, 25, 0])
+    assert contributions(np.array([2.5]), "mrr@3") == pytest.approx([40])
+
+
+@pytest.mark.parametrize("name", ["recall", "recall@0", "recall@3.5", "ndcg@3", "mrr@20 "])
+def test_a_metric_that_is_none_is_told(name):
+    with pytest.raises(UserError, match=f"'recall@3' or 'mrr@20'; got '{name}'"):
+        contributions(np.array([1]), name)
 
 
 @pytest.mark.parametrize("data", ["citeulike", "lastfm", "movielens"])

@@ -98,7 +98,7 @@ def audit(data: DataSet) -> Audit:
     of 64 bits: among 10^7 different ones, two are taken for equal once in 10^5 data sets.
     """
     counts = {part: count(data.part(part).items, data.catalogue_size + 1) for part in PARTS}
-    hashes = {part: _hashes(data.part(part)) for part in PARTS}
+    hashes = {part: sequence_hashes(data.part(part)) for part in PARTS}
     different, parts_with = np.unique(np.concatenate([np.unique(hashes[part]) for part in PARTS]), return_counts=True)
     shared = different[parts_with > 1]
     parts = {
@@ -108,9 +108,18 @@ def audit(data: DataSet) -> Audit:
     return Audit(data.name, data.description, data.catalogue_size, parts, data.notes)
 
 
-def _hashes(part: Sequences) -> np.ndarray:
+def sequence_hashes(part: Sequences) -> np.ndarray:
     """(S,) int64, equal for equal lists of items."""
     return np.fromiter((hash(items.tobytes()) for items in part), np.int64, len(part))
+
+
+def time_gaps(part: Sequences) -> np.ndarray:
+    """(N,) seconds since the event before in the same sequence; NaN where there is none or a time is unknown."""
+    gaps = np.full(part.events, np.nan)
+    if part.times is not None:
+        gaps[1:] = np.diff(part.times)
+        gaps[part.offsets[:-1][part.lengths > 0]] = np.nan  # an event that begins a sequence has none before it
+    return gaps
 
 
 def _audit_part(part: Sequences, present: np.ndarray, in_train: np.ndarray, copied: np.ndarray) -> PartAudit:
@@ -139,11 +148,7 @@ def _audit_part(part: Sequences, present: np.ndarray, in_train: np.ndarray, copi
 
 def _count_ties(part: Sequences) -> tuple[int, int]:
     """Pairs of neighbouring events at the same time, and pairs whose times are both known."""
-    if part.times is None or part.events == 0:
-        return 0, 0
-    within = np.ones(part.events, dtype=bool)
-    within[part.offsets[:-1][part.lengths > 0]] = False  # an event that begins a sequence has no neighbour before it
-    gaps = np.diff(part.times)[within[1:]]
+    gaps = time_gaps(part)
     return int((gaps == 0).sum()), int((~np.isnan(gaps)).sum())
 
 
