@@ -35,7 +35,7 @@ def sequence_bootstrap(
 
     A draw keeps the mean over predictions: the sum of the drawn sequences' differences over the number of their
     predictions. The interval has the 2.5th and 97.5th percentile of the draws. The p-value is twice the share of draws
-    on the rarer side of zero, counted as (1 + count) / (1 + D): never zero, and below 0.05 where the interval excludes zero.
+    on the rarer side of zero, counted as (1 + count) / (1 + D): never zero, and in keeping with the interval.
 
     Args:
         first: (N,) contributions of the predictions, as of :func:`hcrnn_pyro.metrics.contributions`.

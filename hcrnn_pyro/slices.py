@@ -17,8 +17,8 @@ from hcrnn_pyro.published import METRICS
 
 PLACES = {"2-5": 5, "6-10": 10, "11-20": 20, "21-50": 50, "51+": np.inf}  # name: the last place, counted from 1
 HEAD, TAIL = 0.25, 0.75  # shares of the training events, from the most popular item on
-POPULARITIES = pd.Index(["head", "mid", "tail", "unseen"])
-NO_YES = pd.Index(["no", "yes"])
+POPULARITIES: pd.Index = pd.Index(["head", "mid", "tail", "unseen"])
+NO_YES: pd.Index = pd.Index(["no", "yes"])
 
 
 def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:

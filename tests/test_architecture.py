@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import hcrnn_pyro
+
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST_FILE = 500_000
 PACKAGED = {"hcrnn_pyro": "hcrnn_pyro", "models": "hcrnn_pyro.models", "guides": "hcrnn_pyro.guides"}
@@ -132,8 +134,13 @@ def test_no_file_names_a_place_on_one_machine() -> None:
     assert not found, found
 
 
-def test_reading_a_run_does_not_wait_for_lightning():
-    brought = "'lightning' in sys.modules"
-    code = f"import sys, hcrnn_pyro; print({brought}, callable(hcrnn_pyro.fit), {brought})"
+@pytest.mark.parametrize(("name", "module"), [("fit", "lightning"), ("holm", "scipy.stats")])
+def test_reading_a_run_does_not_wait_for_what_only_some_need(name, module):
+    brought = f"{module!r} in sys.modules"
+    code = f"import sys, hcrnn_pyro; print({brought}, callable(hcrnn_pyro.{name}), {brought})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True", "True"]
+
+
+def test_every_exported_name_is_there():
+    assert all(callable(getattr(hcrnn_pyro, name)) for name in hcrnn_pyro.__all__)
