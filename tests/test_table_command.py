@@ -1,7 +1,6 @@
 """The table command from end to end, with small models on a small log: what it runs, resumes, refuses and leaves."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,7 @@ import pytest
 
 from experiments.table import main
 from experiments.tables import rows as rows_module
-from experiments.tables.rows import OTHER, ROWS, Row, chosen_rows
-from hcrnn_pyro.components import registry
+from experiments.tables.rows import OTHER, ROWS, Row
 from hcrnn_pyro.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +124,7 @@ def test_a_run_without_a_checkpoint_starts_anew_and_foreign_folders_are_kept(log
         folder.mkdir(parents=True)
     (left / "config.json").write_text("{}")
     (foreign / "letter.txt").write_text("mine")
-    with pytest.raises(UserError, match="second 1 failed with status 2: .* is not an empty folder"):
+    with pytest.raises(UserError, match=r"second 1 failed with status 2: .* is not an empty folder"):
         main([*log, "--seeds", "1", "--out", "t"])
     assert (left / "metrics.json").is_file()
     assert (foreign / "letter.txt").read_text() == "mine"

@@ -106,9 +106,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
     asked = parse(SVIConfig, COMMAND, run.flags, default=SVIConfig(pair=PairConfig(run.row.model), settings=settings))
     known = content if content["pair"] == vars(asked.pair) else content | {"settings": {}}
     stored = from_dict(SVIConfig, known | {"settings": from_dict(type(settings), known["settings"])})
-    same = {"out": None, "resume": False}  # where it lies, and how it was started, change nothing
-    placed = replace(stored.data, data_dir=None)  # the data themselves were compared
-    changed = changed_flags(replace(stored, data=placed, **same), asked)
+    # Where the run lies, how it was started and where its data lie change nothing; the data themselves were compared.
+    stored = replace(stored, out=None, resume=False, data=replace(stored.data, data_dir=None))
+    changed = changed_flags(stored, asked)
     require(
         not changed,
         f"{run.folder} was made with another {', '.join(changed)} than the row {run.row.name} has now. Move it away to "
