@@ -25,7 +25,7 @@ SPECTRAL = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One row of the table.
 

@@ -14,6 +14,15 @@ from hcrnn_pyro.published import METRICS
 
 SHORT = {"recall@3": "R@3", "recall@20": "R@20", "mrr@3": "M@3", "mrr@20": "M@20"}
 WORTH_SHOWING = 0.1  # points that ties must move a metric
+COMMON = 0.01  # share of predictions that must be tied in time for the others to be shown by themselves
+IMPOSSIBLE = (
+    "The published Item-KNN row cannot be right: with R@3 = 0 no hit ranks better than 4, so M@20 is at most R@20 / 4."
+)
+SLICES = (
+    "Position counts a target's place in its sequence, length the events of the whole sequence. Head, mid and tail items "
+    "have the first quarter, the middle half and the last quarter of the training events, the most popular first. Tied: "
+    "the target has the same time as the event before it. Genre change: the two items before the target share no genre."
+)
 
 
 def protocol(of_data: DataResult) -> list[str]:
@@ -24,7 +33,8 @@ def protocol(of_data: DataResult) -> list[str]:
         f"### The paper's protocol: no item filtered out, ties counted in favour{beside}",
         "",
         *_metrics(of_data.rows, PROTOCOL, published=True),
-        *_unfinished(of_data),
+        *([f"No run is finished yet of: {', '.join(of_data.unfinished)}.", ""] if of_data.unfinished else []),
+        *([IMPOSSIBLE, ""] if any(result.published.get("recall@3") == 0 for result in of_data.rows) else []),
     ]
 
 
@@ -60,8 +70,8 @@ def without_copies(of_data: DataResult) -> list[str]:
 
 def not_tied(of_data: DataResult) -> list[str]:
     """The protocol's numbers where the order of events is known."""
-    untied = (of_data.labels["tied"] == "no").to_numpy()
-    if not (of_data.labels["tied"] == "yes").any() or not untied.any():
+    tied, untied = ((of_data.labels["tied"] == value).to_numpy() for value in ("yes", "no"))
+    if tied.mean() < COMMON or not untied.any():
         return []
     return [
         f"### Not tied: the {untied.sum():,} predictions whose target has another time than the event before it",
@@ -116,6 +126,7 @@ def improvement(of_data: DataResult, found: Sequence[Improvement]) -> list[str]:
 def slices(of_data: DataResult, chosen: Sequence[RowResult], metrics: pd.DataFrame) -> list[str]:
     """The best rows over slices of the test part."""
     own = metrics[(metrics["data"] == of_data.data.name) & (metrics["column"] == "protocol")]
+    own = own[own.groupby(["model", "slice"])["value"].transform("size") > 1]
     by_model = [own[own["model"] == result.row.name] for result in chosen]
     rows = []
     for lines in zip(*(frame.to_dict("records") for frame in by_model), strict=True):
@@ -123,7 +134,7 @@ def slices(of_data: DataResult, chosen: Sequence[RowResult], metrics: pd.DataFra
         rows.append([f"{lines[0]['slice']} {lines[0]['value']}", f"{lines[0]['predictions']:,}", *values])
     header = [f"{result.row.name} {SHORT[metric]}" for result in chosen for metric in ("recall@20", "mrr@20")]
     title = "### Slices of the test predictions, by the paper's protocol, means over seeds"
-    return [title, "", *table(["slice", "predictions", *header], rows)] if rows else []
+    return [title, "", *table(["slice", "predictions", *header], rows), SLICES, ""] if rows else []
 
 
 def _metrics(
@@ -142,6 +153,3 @@ def _metrics(
     ]
     return table(["model", *SHORT.values(), "seeds"], lines)
 
-
-def _unfinished(of_data: DataResult) -> list[str]:
-    return [f"No run is finished yet of: {', '.join(of_data.unfinished)}.", ""] if of_data.unfinished else []
