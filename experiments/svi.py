@@ -21,6 +21,7 @@ from torch import nn
 
 from experiments.command import run_command
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
+from hcrnn_pyro.contracts import has_parameters
 from hcrnn_pyro.data.audit import audit
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
@@ -54,6 +55,7 @@ from models import HCRNNConfig
 
 COMMAND = "python -m experiments.svi"
 LATENT_FLAGS = ("--kl-weight", "--kl-anneal", "--theta-samples")
+FLAGS_OF_COUNTING = ("--seed", "--device")  # of the training flags, those that mean something without training
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,22 @@ def main(argv: list[str] | None = None) -> None:
     print(audit(data))
     _check_support(config, data)
 
+    pyro.set_rng_seed(config.training.seed)
+    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
+    _refuse_training_flags(config, model, guide)
     folder = at_rank_zero(lambda: _folder(config, data))
     if (folder / METRICS).is_file():
         print(f"\nThe run in {folder} is finished.\n")
         print(result_table(load_run(folder).metrics, data, config.pair.model))
         return
 
-    pyro.set_rng_seed(config.training.seed)
-    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
     print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {_likelihood(config)}, on {_where(device)}\n")
     if config.resume and restart_count() > 0:
         print(f"torchrun started the processes anew; the run in {folder} goes on from its last epoch.\n")
     _train(model, guide, data, config, folder)
     # Draws of theta are the same in a run that was resumed after training.
     pyro.set_rng_seed((config.training.seed + rank()) % 2**32)
-    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config)
+    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config, device)
     at_rank_zero(lambda: _finish(folder, metrics, ranks))
     print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
 
@@ -114,6 +117,9 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
         result = fit(model, guide, data, config.training, folder, config.resume)
     except Interrupted as stop:
         raise KeyboardInterrupt(f"\n{stop}") from stop
+    if result.best_epoch is None:
+        print("Counted, not trained: the model has no parameters.")
+        return
     best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
     if result.interrupted:
         raise KeyboardInterrupt(
@@ -124,9 +130,8 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
 
 
 def _evaluate(
-    model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig
+    model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, device: str
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
-    device = next(model.parameters()).device
     predictive = PosteriorPredictive(model.eval(), guide.eval(), config.evaluation.theta_samples)
     # Without a latent no prefix has a posterior of its own: one pass gives the same numbers, sooner.
     method = "one-pass" if config.pair.guide == NONE else config.evaluation.evaluation
@@ -151,7 +156,7 @@ def _folder(config: SVIConfig, data: DataSet) -> Path:
 
 def _finish(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFrame) -> None:
     save_results(folder, metrics, ranks)
-    (folder / CHECKPOINT).unlink()
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _configuration(argv: list[str] | None) -> SVIConfig:
@@ -184,6 +189,16 @@ def _refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
     changed = changed_flags(default, config) if config.pair.guide == NONE else []
     idle = [flag for flag in changed if flag in LATENT_FLAGS]
     require(not idle, f"{config.pair.model} has no latent variable, so {', '.join(idle)} would change nothing.")
+
+
+def _refuse_training_flags(config: SVIConfig, model: nn.Module, guide: nn.Module) -> None:
+    """Refuse flags that would change nothing: those of training, for a pair that has no parameter to train."""
+    changed = [] if has_parameters(model, guide) else changed_flags(TrainingConfig(), config.training)
+    idle = [flag for flag in changed if flag not in FLAGS_OF_COUNTING]
+    require(
+        not idle,
+        f"{config.pair.model} is counted, not trained: it has no parameters, so {', '.join(idle)} would change nothing.",
+    )
 
 
 def _likelihood(config: SVIConfig) -> str:

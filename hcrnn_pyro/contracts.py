@@ -52,6 +52,11 @@ def has_latent(make_model: Callable[..., Any]) -> bool:
     return "make_prior" in inspect.signature(make_model).parameters
 
 
+def has_parameters(*parts: nn.Module) -> bool:
+    """Whether a pair is trained. One without parameters is counted instead, by :class:`Prepared`."""
+    return any(parameter.requires_grad for part in parts for parameter in part.parameters())
+
+
 Guide = Callable[[Batch], Any]
 """A ``torch.nn.Module`` that issues the same latent sites inside a plate ``sequences`` of its own. It may read all of
 ``batch.inputs``, but in the filtering scope, at step t, x_1..x_t alone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,15 +22,15 @@ from hcrnn_pyro.seen import SeenItems
 Likelihood = Literal["categorical", "without-replacement"]
 
 
-class NextItem(TorchDistribution):
-    """p(y | features) = product over the scored positions of Categorical(y_t; softmax(features_t . item embeddings)).
+class ItemsAtPositions(TorchDistribution):
+    """p(y) = product over the scored positions of Categorical(y_t; softmax(logits_t)); a subclass says the logits.
 
     Batch shape ``(*batch, B)``, event shape ``(Q,)``: time is inside the event, and a row that scores fewer than Q
     positions leaves the others out, so padding adds nothing.
 
     Args:
-        features: (*batch, N, E) what the model says after each scored position, rows first, then positions.
-        item_embeddings: (V + 1, E), row 0 for padding.
+        features: (*batch, N, F) what the logits of each scored position are made of, rows first, then positions.
+        columns: V + 1.
         scored: (B, Q) which positions are scored; N of them.
         seen: the items of probability 0 at each prediction, besides padding; ``None`` for none.
     """
@@ -40,13 +40,13 @@ class NextItem(TorchDistribution):
 
     def __init__(
         self,
-        features: Float[Tensor, "*batch predictions embedding"],
-        item_embeddings: Float[Tensor, "columns embedding"],
+        features: Float[Tensor, "*batch predictions feature"],
+        columns: int,
         scored: Bool[Tensor, "rows queries"],
-        seen: SeenItems | None = None,
+        seen: SeenItems | None,
     ) -> None:
         self.features = features
-        self.item_embeddings = item_embeddings
+        self.columns = columns
         self.scored = scored
         self.seen = seen
         super().__init__(torch.Size((*features.shape[:-2], len(scored))), scored.shape[1:], validate_args=False)
@@ -54,11 +54,14 @@ class NextItem(TorchDistribution):
     @property
     def support(self) -> constraints.Constraint:
         """Item indices; the entries at positions that are not scored are not read."""
-        return constraints.independent(constraints.integer_interval(0, len(self.item_embeddings) - 1), 1)
+        return constraints.independent(constraints.integer_interval(0, self.columns - 1), 1)
 
     def logits(self) -> Float[Tensor, "*batch predictions columns"]:
         """Unnormalised log-probabilities of every item at every scored position."""
-        logits = self.features @ self.item_embeddings.T
+        raise NotImplementedError
+
+    def exclude_(self, logits: Float[Tensor, "*batch predictions columns"]) -> Float[Tensor, "*batch predictions columns"]:
+        """The same logits with minus infinity for padding and seen items."""
         logits[..., 0] = -math.inf
         if self.seen is not None:
             self.seen.exclude_(logits)
@@ -78,14 +81,13 @@ class NextItem(TorchDistribution):
     def log_prob(self, value: Int[Tensor, "*#batch rows queries"]) -> Float[Tensor, "*batch rows"]:
         """Log-probability of each row's scored items, summed over the row."""
         targets = value[..., self.scored].expand(self.features.shape[:-1])  # (*batch, N)
-        copies = targets.shape[:-1].numel()
-        seen = None if self.seen is None else self.seen.repeat(copies)
-        log_probability = self._target_log_probs(self.features.flatten(0, -2), targets.flatten(), seen)
         rows = self.scored.nonzero()[:, 0]
-        return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability.view(targets.shape))
+        log_probability = self.target_log_probs(targets)
+        return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability)
 
-    def _target_log_probs(self, features: Tensor, targets: Tensor, seen: SeenItems | None) -> Tensor:
-        return target_log_probs(features, self.item_embeddings, targets, seen)
+    def target_log_probs(self, targets: Int[Tensor, "*batch predictions"]) -> Float[Tensor, "*batch predictions"]:
+        """Log-probability of one item at each scored position."""
+        return self.log_probs().gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Int[Tensor, "*shape"]:
         """Draw every scored item given the observed prefix before it; 0 at the positions that are not scored."""
@@ -96,10 +98,48 @@ class NextItem(TorchDistribution):
         items[..., self.scored] = drawn
         return items
 
-    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> NextItem:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Self:
         """The same distribution with further sample dimensions on the left."""
         extra = torch.Size(batch_shape)[:-1]
         return type(self)(self.features.expand(*extra, *self.features.shape[-2:]), *self._fixed())
+
+    def _fixed(self) -> tuple[Any, ...]:
+        """The arguments after the features."""
+        raise NotImplementedError
+
+
+class NextItem(ItemsAtPositions):
+    """p(y | features): the logits of a scored position are features_t . item embeddings.
+
+    Args:
+        features: (*batch, N, E) what the model says after each scored position, rows first, then positions.
+        item_embeddings: (V + 1, E), row 0 for padding.
+        scored: (B, Q) which positions are scored; N of them.
+        seen: the items of probability 0 at each prediction, besides padding; ``None`` for none.
+    """
+
+    def __init__(
+        self,
+        features: Float[Tensor, "*batch predictions embedding"],
+        item_embeddings: Float[Tensor, "columns embedding"],
+        scored: Bool[Tensor, "rows queries"],
+        seen: SeenItems | None = None,
+    ) -> None:
+        self.item_embeddings = item_embeddings
+        super().__init__(features, len(item_embeddings), scored, seen)
+
+    def logits(self) -> Float[Tensor, "*batch predictions columns"]:
+        """Inner products with the embeddings of all items."""
+        return self.exclude_(self.features @ self.item_embeddings.T)
+
+    def target_log_probs(self, targets: Int[Tensor, "*batch predictions"]) -> Float[Tensor, "*batch predictions"]:
+        """Log-probability of one item at each scored position, without the logits of all items in memory at once."""
+        copies = targets.shape[:-1].numel()
+        seen = None if self.seen is None else self.seen.repeat(copies)
+        return self._target_log_probs(self.features.flatten(0, -2), targets.flatten(), seen).view(targets.shape)
+
+    def _target_log_probs(self, features: Tensor, targets: Tensor, seen: SeenItems | None) -> Tensor:
+        return target_log_probs(features, self.item_embeddings, targets, seen)
 
     def _fixed(self) -> tuple[Any, ...]:
         return self.item_embeddings, self.scored, self.seen

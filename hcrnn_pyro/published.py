@@ -52,7 +52,14 @@ _ROWS: dict[str, dict[str, tuple[float, float, float, float]]] = {
 }
 
 PAPER_NAMES = {"hcrnn1": "HCRNN-1", "hcrnn2": "HCRNN-2", "hcrnn3": "HCRNN-3", "hcrnn3-bi": "HCRNN-3+Bi"}
+PAPER_NAMES |= {"pop": "POP", "s-pop": "S-POP", "item-knn": "Item-KNN"}
 """Our names of models -> the paper's."""
+
+REMARKS = {
+    "Item-KNN": "The published Item-KNN row is impossible: with R@3 = 0 no rank is better than 4, so MRR@20 is at most "
+    "R@20 / 4."
+}
+"""What a reader should know of a published row; printed below it."""
 
 
 def published_metrics(data: str, system: str) -> dict[str, float] | None:

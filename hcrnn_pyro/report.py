@@ -7,7 +7,7 @@ from torch import nn
 
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.pair import NONE, PairConfig
-from hcrnn_pyro.published import PAPER_NAMES, published_metrics
+from hcrnn_pyro.published import PAPER_NAMES, REMARKS, published_metrics
 
 COLUMNS = ("recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "predictions")
 LABELS = {
@@ -20,13 +20,14 @@ LABELS = {
 
 
 def pair_summary(pair: PairConfig, model: nn.Module, guide: nn.Module) -> str:
-    """Two lines: what was built, and how many parameters each part has."""
+    """Two lines: what was built, and how many parameters each part has, if any."""
     own = {name.replace("_", " "): tensor.numel() for name, tensor in model.named_parameters(recurse=False)}
     parts = {name: _size(part) for name, part in model.named_children()}
     counts = {**own, **parts, "guide": _size(guide)}
     shown = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
     latent = "without a latent" if pair.prior == NONE else f"with prior {pair.prior} and guide {pair.guide}"
-    return f"{pair.model} {latent}: {_size(model) + _size(guide):,} parameters\n  {shown}"
+    total = _size(model) + _size(guide)
+    return f"{pair.model} {latent}: {f'{total:,} parameters' if total else 'no parameters'}{shown and f'\n  {shown}'}"
 
 
 def result_table(metrics: dict[str, dict[str, float]], data: DataSet, model: str) -> str:
@@ -44,7 +45,8 @@ def result_table(metrics: dict[str, dict[str, float]], data: DataSet, model: str
         rows[f"published {paper_name}"] = published
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(COLUMNS))
     formats = dict.fromkeys(COLUMNS, "{:.2f}".format) | {"nll": "{:.3f}".format, "predictions": "{:,.0f}".format}
-    return str(table.to_string(formatters=formats, na_rep=""))
+    remark = REMARKS.get(paper_name) if published else None
+    return str(table.to_string(formatters=formats, na_rep="")) + (f"\n\n{remark}" if remark else "")
 
 
 def _worth_showing(name: str, metrics: dict[str, dict[str, float]]) -> bool:

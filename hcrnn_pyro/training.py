@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from hcrnn_pyro.checks import require_same_latents
-from hcrnn_pyro.contracts import Prepared
+from hcrnn_pyro.contracts import Prepared, has_parameters
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import (
     any_rank,
@@ -35,7 +35,7 @@ from hcrnn_pyro.distributed import (
 )
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
-from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights
+from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights, save_weights
 from hcrnn_pyro.svi_module import Interrupted, SVIModule
 from hcrnn_pyro.training_config import LOWER_IS_BETTER, TrainingConfig
 
@@ -45,15 +45,15 @@ class FitResult:
     """What training came to.
 
     Attributes:
-        history: one row per epoch.
-        best_epoch: epoch (from 0) whose weights the pair now holds.
-        best_value: its monitored validation metric.
+        history: one row per epoch; none for a pair without parameters.
+        best_epoch: epoch (from 0) whose weights the pair now holds; ``None`` for a pair without parameters.
+        best_value: its monitored validation metric, or ``None`` likewise.
         interrupted: whether the user stopped it.
     """
 
     history: pd.DataFrame
-    best_epoch: int
-    best_value: float
+    best_epoch: int | None
+    best_value: float | None
     interrupted: bool
 
 
@@ -66,6 +66,8 @@ def fit(
     resume: bool = False,
 ) -> FitResult:
     """Train a pair in place; afterwards it holds the weights of the best epoch.
+
+    A pair without parameters is not trained: it is prepared, which is counting, and kept.
 
     Under ``torchrun`` every rank calls it with the same arguments and ends with the same weights and history.
 
@@ -90,6 +92,8 @@ def _fit(
 ) -> FitResult:
     if isinstance(model, Prepared):
         model.prepare(data.train)
+    if not has_parameters(model, guide):
+        return _keep_counts(model, guide, folder)
     metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
     mode = "min" if lower_is_better else "max"
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
@@ -112,6 +116,13 @@ def _fit(
     load_weights(folder, model, guide)
     barrier()  # a temporary folder is there until every rank has read it
     return FitResult(pd.DataFrame(module.history), kept.best_epoch, kept.best_value, interrupted)
+
+
+def _keep_counts(model: nn.Module, guide: nn.Module, folder: Path) -> FitResult:
+    model.eval(), guide.eval()
+    if rank() == 0:
+        save_weights(folder, model, guide)
+    return FitResult(pd.DataFrame(), best_epoch=None, best_value=None, interrupted=False)
 
 
 @contextmanager

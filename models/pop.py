@@ -1,0 +1,43 @@
+r"""POP: p(y | x) in proportion to how often an item occurs in the training part, whatever the sequence.
+
+Axes: N scored predictions, V items.
+
+    +-------------- sequences, B --+
+    |  next_item                   |
+    |  (observed, time in the      |
+    |   event)                     |
+    +------------------------------+
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse import csr_array
+
+from hcrnn_pyro.counting import CountingModel, CountTable
+from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.data.dataset import Sequences
+
+
+class Pop(CountingModel):
+    """score(i) = the number of training events with item i.
+
+    Args:
+        items: V.
+        settings: fields of :class:`hcrnn_pyro.counting.CountingConfig` that differ from their defaults.
+    """
+
+    def __init__(self, items: int, **settings: Any) -> None:
+        super().__init__(items, **settings)
+        self.popularity = CountTable(items + 1)
+
+    def prepare(self, train: Sequences) -> None:
+        """Count the events of every item."""
+        self.popularity.keep(csr_array(np.bincount(train.items, minlength=self.items + 1)[None]))
+
+    def scores(self, batch: Batch) -> Float[np.ndarray, "predictions columns"]:
+        """The same counts at each scored position."""
+        return self.popularity.table.toarray().repeat(int(batch.scored.sum()), axis=0)
