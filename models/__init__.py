@@ -9,9 +9,14 @@ from typing import ClassVar
 
 from hcrnn_pyro.contracts import MakeModel
 
+from .bpr_mf import BPRMF, BPRMFConfig
+from .gru4rec import GRU4Rec, GRU4RecConfig
 from .hcrnn import HCRNN, HCRNNConfig
+from .narm import NARM
+from .plain import DropoutConfig, PlainConfig, PlainModel, UntiedModel
 from .priors import PRIORS, LogisticNormal
 from .sasrec import SASRec, SASRecConfig
+from .stamp import STAMP
 
 
 class HCRNNVariant(partial[HCRNN]):
@@ -20,12 +25,41 @@ class HCRNNVariant(partial[HCRNN]):
     config: ClassVar[type] = HCRNNConfig
 
 
+class GRU4RecVariant(partial[GRU4Rec]):
+    """Makes GRU4Rec with one recurrence."""
+
+    config: ClassVar[type] = GRU4RecConfig
+
+
 MODELS: dict[str, MakeModel] = {
     "hcrnn1": HCRNNVariant(HCRNN, "hcrnn1"),
     "hcrnn2": HCRNNVariant(HCRNN, "hcrnn2"),
     "hcrnn3": HCRNNVariant(HCRNN, "hcrnn3"),
     "hcrnn3-bi": HCRNNVariant(HCRNN, "hcrnn3-bi"),
     "sasrec": SASRec,
+    "narm": NARM,
+    "stamp": STAMP,
+    "gru4rec": GRU4RecVariant(GRU4Rec, "gru"),
+    "lstm4rec": GRU4RecVariant(GRU4Rec, "lstm"),
+    "bpr-mf": BPRMF,
 }
 
-__all__ = ["HCRNN", "MODELS", "PRIORS", "HCRNNConfig", "LogisticNormal", "SASRec", "SASRecConfig"]
+__all__ = [
+    "BPRMF",
+    "HCRNN",
+    "MODELS",
+    "NARM",
+    "PRIORS",
+    "STAMP",
+    "BPRMFConfig",
+    "DropoutConfig",
+    "GRU4Rec",
+    "GRU4RecConfig",
+    "HCRNNConfig",
+    "LogisticNormal",
+    "PlainConfig",
+    "PlainModel",
+    "SASRec",
+    "SASRecConfig",
+    "UntiedModel",
+]
