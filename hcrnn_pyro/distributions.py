@@ -60,7 +60,9 @@ class ItemsAtPositions(TorchDistribution):
         """Unnormalised log-probabilities of every item at every scored position."""
         raise NotImplementedError
 
-    def exclude_(self, logits: Float[Tensor, "*batch predictions columns"]) -> Float[Tensor, "*batch predictions columns"]:
+    def exclude_(
+        self, logits: Float[Tensor, "*batch predictions columns"]
+    ) -> Float[Tensor, "*batch predictions columns"]:
         """The same logits with minus infinity for padding and seen items."""
         logits[..., 0] = -math.inf
         if self.seen is not None:

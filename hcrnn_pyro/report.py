@@ -26,8 +26,8 @@ def pair_summary(pair: PairConfig, model: nn.Module, guide: nn.Module) -> str:
     counts = {**own, **parts, "guide": _size(guide)}
     shown = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
     latent = "without a latent" if pair.prior == NONE else f"with prior {pair.prior} and guide {pair.guide}"
-    total = _size(model) + _size(guide)
-    return f"{pair.model} {latent}: {f'{total:,} parameters' if total else 'no parameters'}{shown and f'\n  {shown}'}"
+    total = f"{_size(model) + _size(guide):,} parameters\n  {shown}" if shown else "no parameters"
+    return f"{pair.model} {latent}: {total}"
 
 
 def result_table(metrics: dict[str, dict[str, float]], data: DataSet, model: str) -> str:

@@ -70,7 +70,9 @@ class SessionKNN(CountingModel):
         cosines = (prefixes @ sequences.T).toarray() / lengths.clip(min=1e-300)
         return (csr_array(self.nearest(cosines)) @ sequences).toarray()
 
-    def nearest(self, cosines: Float[np.ndarray, "predictions sequences"]) -> Float[np.ndarray, "predictions sequences"]:
+    def nearest(
+        self, cosines: Float[np.ndarray, "predictions sequences"]
+    ) -> Float[np.ndarray, "predictions sequences"]:
         """The cosines with 0 for all but the largest; those that tie for the last place stay together."""
         others = max(0, cosines.shape[1] - self.settings.neighbours)
         last_place = np.partition(cosines, others, axis=1)[:, others, None]

@@ -19,7 +19,6 @@ from hcrnn_pyro.published import METRICS
 from hcrnn_pyro.slices import slice_metrics
 
 
-
 def write_report(
     out: Path, command: str, rows: Sequence[Row], sets: Sequence[DataSet], runs: Sequence[PlannedRun], wrong: list[str]
 ) -> str:

@@ -10,18 +10,16 @@ import pandas as pd
 from experiments.tables.improvement import Improvement
 from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.results import AGAINST, FILTERED, PROTOCOL, DataResult, RowResult, cost
-from hcrnn_pyro.published import METRICS
+from hcrnn_pyro.published import METRICS, REMARKS
 
 SHORT = {"recall@3": "R@3", "recall@20": "R@20", "mrr@3": "M@3", "mrr@20": "M@20"}
 WORTH_SHOWING = 0.1  # points that ties must move a metric
 COMMON = 0.01  # share of predictions that must be tied in time for the others to be shown by themselves
-IMPOSSIBLE = (
-    "The published Item-KNN row cannot be right: with R@3 = 0 no hit ranks better than 4, so M@20 is at most R@20 / 4."
-)
 SLICES = (
-    "Position counts a target's place in its sequence, length the events of the whole sequence. Head, mid and tail items "
-    "have the first quarter, the middle half and the last quarter of the training events, the most popular first. Tied: "
-    "the target has the same time as the event before it. Genre change: the two items before the target share no genre."
+    "Position counts a target's place in its sequence, length the events of the whole sequence. Head, mid and tail "
+    "items have the first quarter, the middle half and the last quarter of the training events, the most popular first. "
+    "Tied: the target has the same time as the event before it. Genre change: the two items before the target share no "
+    "genre."
 )
 
 
@@ -34,7 +32,7 @@ def protocol(of_data: DataResult) -> list[str]:
         "",
         *_metrics(of_data.rows, PROTOCOL, published=True),
         *([f"No run is finished yet of: {', '.join(of_data.unfinished)}.", ""] if of_data.unfinished else []),
-        *([IMPOSSIBLE, ""] if any(result.published.get("recall@3") == 0 for result in of_data.rows) else []),
+        *(line for result in of_data.rows for line in _remark(result)),
     ]
 
 
@@ -137,6 +135,11 @@ def slices(of_data: DataResult, chosen: Sequence[RowResult], metrics: pd.DataFra
     return [title, "", *table(["slice", "predictions", *header], rows), SLICES, ""] if rows else []
 
 
+def _remark(result: RowResult) -> list[str]:
+    remark = REMARKS.get(result.row.published) if result.published else None
+    return [remark, ""] if remark else []
+
+
 def _metrics(
     rows: Sequence[RowResult], column: str, chosen: np.ndarray | None = None, published: bool = False
 ) -> list[str]:
@@ -152,4 +155,3 @@ def _metrics(
         for result in rows
     ]
     return table(["model", *SHORT.values(), "seeds"], lines)
-
