@@ -20,8 +20,8 @@ class PairConfig:
     """Which model, prior and guide; names of the registries or paths of your own (my_file:my_guide)."""
 
     model: str = "hcrnn3-bi"
-    """Model: hcrnn1, hcrnn2, hcrnn3, hcrnn3-bi (with the bi-channel readout) or sasrec; counted, not trained: pop,
-    s-pop, item-knn, item-knn-decay, s-knn or markov. Each has settings of its own: see --help together with --model."""
+    """Model: a registered name (README lists them), or my_file:MyModel. Each has settings of its own: see --help
+    together with --model."""
     prior: str = ""
     """Prior on the context proportions: a name, or my_file:my_prior; none for a model without them."""
     guide: str = ""

@@ -52,13 +52,18 @@ _ROWS: dict[str, dict[str, tuple[float, float, float, float]]] = {
 }
 
 PAPER_NAMES = {
+    "pop": "POP",
+    "s-pop": "S-POP",
+    "item-knn": "Item-KNN",
+    "bpr-mf": "BPR-MF",
+    "lstm4rec": "LSTM4REC",
+    "gru4rec": "GRU4REC",
+    "narm": "NARM",
+    "stamp": "STAMP",
     "hcrnn1": "HCRNN-1",
     "hcrnn2": "HCRNN-2",
     "hcrnn3": "HCRNN-3",
     "hcrnn3-bi": "HCRNN-3+Bi",
-    "pop": "POP",
-    "s-pop": "S-POP",
-    "item-knn": "Item-KNN",
 }
 """Our names of models -> the paper's."""
 

@@ -9,21 +9,32 @@ from typing import ClassVar
 
 from hcrnn_pyro.contracts import MakeModel
 
+from .bpr_mf import BPRMF, BPRMFConfig
+from .gru4rec import GRU4Rec, GRU4RecConfig
 from .hcrnn import HCRNN, HCRNNConfig
 from .item_knn import ItemKNN
 from .item_knn_decay import ItemKNNDecay
 from .markov import Markov
+from .narm import NARM
+from .plain import DropoutConfig, PlainConfig, PlainModel, UntiedModel
 from .pop import Pop
 from .priors import PRIORS, LogisticNormal
 from .sasrec import SASRec, SASRecConfig
 from .session_knn import SessionKNN
 from .session_pop import SessionPop
+from .stamp import STAMP
 
 
 class HCRNNVariant(partial[HCRNN]):
     """Makes HCRNN of one variant."""
 
     config: ClassVar[type] = HCRNNConfig
+
+
+class GRU4RecVariant(partial[GRU4Rec]):
+    """Makes GRU4Rec with one recurrence."""
+
+    config: ClassVar[type] = GRU4RecConfig
 
 
 MODELS: dict[str, MakeModel] = {
@@ -38,6 +49,29 @@ MODELS: dict[str, MakeModel] = {
     "item-knn-decay": ItemKNNDecay,
     "s-knn": SessionKNN,
     "markov": Markov,
+    "narm": NARM,
+    "stamp": STAMP,
+    "gru4rec": GRU4RecVariant(GRU4Rec, "gru"),
+    "lstm4rec": GRU4RecVariant(GRU4Rec, "lstm"),
+    "bpr-mf": BPRMF,
 }
 
-__all__ = ["HCRNN", "MODELS", "PRIORS", "HCRNNConfig", "LogisticNormal", "SASRec", "SASRecConfig"]
+__all__ = [
+    "BPRMF",
+    "HCRNN",
+    "MODELS",
+    "NARM",
+    "PRIORS",
+    "STAMP",
+    "BPRMFConfig",
+    "DropoutConfig",
+    "GRU4Rec",
+    "GRU4RecConfig",
+    "HCRNNConfig",
+    "LogisticNormal",
+    "PlainConfig",
+    "PlainModel",
+    "SASRec",
+    "SASRecConfig",
+    "UntiedModel",
+]

@@ -3,13 +3,7 @@ r"""SASRec as a Pyro model without a latent: p(y | x) = prod_t p(y_t | x_1..x_t)
 Source: Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018. Unlike theirs, one pass scores every
 position over the whole catalogue, by the categorical likelihood that all models here share.
 
-Axes: B rows, T time, Q queries, N scored predictions, V items, H hidden.
-
-    +------------------------- sequences, B --+
-    |  x_1..x_t ---> next_item                |
-    |                (observed, time in the   |
-    |                 event)                  |
-    +-----------------------------------------+
+Axes: B rows, T time, N scored predictions, V items, H hidden.
 """
 
 from __future__ import annotations
@@ -18,25 +12,21 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import pyro
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.distributions import Likelihood, NextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
-from hcrnn_pyro.parameters import announce_parameters
-from hcrnn_pyro.seen import seen_items
+
+from .plain import PlainConfig, PlainModel
 
 
 @dataclass(frozen=True)
-class SASRecConfig:
+class SASRecConfig(PlainConfig):
     """Sizes and regularisation of SASRec; the defaults are the paper's but for the size, which is HCRNN's."""
 
-    hidden: int = 100
-    """Size of item embeddings and states H."""
     layers: int = 2
     """Blocks of self-attention and feed-forward layer."""
     heads: int = 1
@@ -45,11 +35,10 @@ class SASRecConfig:
     """Learned position embeddings; events behind the last one share it."""
     dropout: float = 0.5
     """Dropout on embedded inputs, attention weights and the output of every layer (0.2 suits dense data)."""
-    likelihood: Likelihood = "categorical"
-    """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "positions"):
+        super().__post_init__()
+        for name in ("layers", "heads", "positions"):
             value = getattr(self, name)
             require(value >= 1, f"--{name} is a whole number of at least 1; got {value}.")
         require(
@@ -58,7 +47,7 @@ class SASRecConfig:
         require(0.0 <= self.dropout < 1.0, f"--dropout is a share in [0, 1); got {self.dropout}.")
 
 
-class SASRec(nn.Module):
+class SASRec(PlainModel):
     """Causal self-attention over the items so far; ``model(batch)`` issues the observed ``next_item`` and no latent.
 
     A block adds to its input x first Dropout(Attention(LayerNorm(x))), then Dropout(FeedForward(LayerNorm(x))). Items
@@ -75,12 +64,9 @@ class SASRec(nn.Module):
     config: ClassVar[type] = SASRecConfig
 
     def __init__(self, items: int, **settings: Any) -> None:
-        super().__init__()
         config = SASRecConfig(**settings)
+        super().__init__(items, config)
         size = config.hidden
-        self.items = items
-        self.without_replacement = config.likelihood == "without-replacement"
-        self.item_embeddings = nn.Parameter(0.1 * torch.randn(items + 1, size).index_fill(0, torch.tensor(0), 0.0))
         self.positions = nn.Embedding(config.positions, size)
         nn.init.normal_(self.positions.weight, std=0.1)
         self.dropout = nn.Dropout(config.dropout)
@@ -90,21 +76,13 @@ class SASRec(nn.Module):
         # Nested tensors would leave padding out, which the causal mask does already for all that is scored.
         self.blocks = nn.TransformerEncoder(block, config.layers, nn.LayerNorm(size), enable_nested_tensor=False)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
-        announce_parameters("model", self)
-        with pyro.plate("sequences", batch.size, dim=-1):
-            return pyro.sample("next_item", self.likelihood(batch), obs=batch.targets)
-
-    def likelihood(self, batch: Batch) -> NextItem:
-        """p(y | x): softmax of state . item embeddings."""
-        features = at_positions(self.states(batch), batch.queries)[batch.scored]
-        seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
-        return NextItem(features, self.item_embeddings, batch.scored, seen)
+    def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
+        """The states after the scored positions."""
+        return at_positions(self.states(batch), batch.queries)[batch.scored]
 
     def states(self, batch: Batch) -> Float[Tensor, "rows time hidden"]:
         """What is known after x_1..x_t, for every t."""
-        embedded = nn.functional.embedding(batch.inputs, self.item_embeddings, padding_idx=0)
+        embedded = self.embed(batch.inputs)
         steps = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
         places = self.positions(steps.clamp(max=self.positions.num_embeddings - 1))
         inputs = self.dropout(embedded * math.sqrt(embedded.shape[-1]) + places)

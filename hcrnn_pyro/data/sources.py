@@ -82,6 +82,15 @@ def load_data(config: DataConfig) -> DataSet:
     return source.load(config)
 
 
+def options_of(config: DataConfig) -> frozenset[str]:
+    """The fields of a config that mean something to the source it names.
+
+    Raises:
+        UserError: the name is unknown.
+    """
+    return _source_of(config).accepts
+
+
 def prepare(log: EventLog, config: DataConfig, name: str, origin: str) -> DataSet:
     """Filter, split and encode a log of events.
 

@@ -70,16 +70,16 @@ def sampled_log_probs(
     chosen = functional.embedding(torch.cat([targets, negatives.items]), item_embeddings)
     of_targets, of_negatives = chosen.split([len(targets), len(negatives.items)])
     scores = features @ of_negatives.T + negatives.log_weights.to(features.dtype)  # (N, U)
-    _leave_out_(scores, negatives.items, targets.unsqueeze(1))
+    leave_out_(scores, negatives.items, targets.unsqueeze(1))
     target_scores = torch.linalg.vecdot(features, of_targets)
     if seen is not None:
         for part, items in seen.parts():
-            _leave_out_(scores[part], negatives.items, items)
+            leave_out_(scores[part], negatives.items, items)
         target_scores = target_scores.masked_fill(seen.contain(targets), -torch.inf)
     return target_scores - torch.logaddexp(target_scores, scores.logsumexp(dim=1))
 
 
-def _leave_out_(scores: Tensor, columns: Tensor, items: Tensor) -> None:
+def leave_out_(scores: Tensor, columns: Tensor, items: Tensor) -> None:
     """Make the scores (n, U) of the columns whose item is among a row's ``items`` (n, M) minus infinity."""
     found = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
     rows, places = (columns[found] == items).nonzero(as_tuple=True)

@@ -26,6 +26,7 @@ def attend(
     key: Float[Tensor, "*batch time key_size"],
     value: Float[Tensor, "*batch time value_size"],
     positions: Int[Tensor, "rows queries"],
+    normalise: bool = True,
 ) -> Float[Tensor, "*batch queries value_size"]:
     """sum_j alpha_tj value_j with alpha_t = softmax_{j<=t}(score), for every query t.
 
@@ -35,6 +36,7 @@ def attend(
         key: one for each time.
         value: one for each time.
         positions: t of each query, 0..T-1; either all of them in order, or any.
+        normalise: whether weights are the softmax of the scores, or the scores themselves.
     """
     time = value.shape[-2]
     in_order = positions.shape[-1] == time  # then no query of a chunk sees a key behind the chunk
@@ -42,7 +44,7 @@ def attend(
     for start in range(0, positions.shape[-1], CHUNK):
         stop = start + CHUNK
         keys = slice(0, stop if in_order else time)
-        chunk = (query[..., start:stop, :], key[..., keys, :], value[..., keys, :], positions[:, start:stop])
+        chunk = (query[..., start:stop, :], key[..., keys, :], value[..., keys, :], positions[:, start:stop], normalise)
         if time > LONG and torch.is_grad_enabled():
             parts.append(checkpoint(_attend, score, *chunk, use_reentrant=False, preserve_rng_state=False))
         else:
@@ -55,14 +57,16 @@ def attention_weights(
     query: Float[Tensor, "*batch queries query_size"],
     key: Float[Tensor, "*batch time key_size"],
     positions: Int[Tensor, "rows queries"],
+    normalise: bool = True,
 ) -> Float[Tensor, "*batch queries time"]:
     """alpha_t for every query, zero at the times after it."""
     unseen = torch.arange(key.shape[-2], device=positions.device) > positions.unsqueeze(-1)
-    return score(query, key).masked_fill(unseen, -math.inf).softmax(dim=-1)
+    scores = score(query, key)
+    return scores.masked_fill(unseen, -math.inf).softmax(dim=-1) if normalise else scores.masked_fill(unseen, 0.0)
 
 
-def _attend(score: Score, query: Tensor, key: Tensor, value: Tensor, positions: Tensor) -> Tensor:
-    return attention_weights(score, query, key, positions) @ value
+def _attend(score: Score, query: Tensor, key: Tensor, value: Tensor, positions: Tensor, normalise: bool) -> Tensor:
+    return attention_weights(score, query, key, positions, normalise) @ value
 
 
 def at_positions(

@@ -93,3 +93,9 @@ class BiChannelReadout(SingleReadout):
     ) -> Float[Tensor, "*batch queries time"]:
         """The scores under alpha^c, of c_t W_ca1 and c_j W_ca2."""
         return query @ key.mT * self.local_scale
+
+
+def means_so_far(values: Float[Tensor, "*batch time size"]) -> Float[Tensor, "*batch time size"]:
+    """1/t sum_{j<=t} value_j, for every t."""
+    steps = torch.arange(1, values.shape[-2] + 1, device=values.device)
+    return values.cumsum(dim=-2) / steps.unsqueeze(-1)

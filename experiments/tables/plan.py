@@ -1,0 +1,122 @@
+"""Which runs a table needs, which of them are there, and how each of the others is started or taken up again."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.options import changed_flags, from_dict, parse
+from experiments.svi import COMMAND, SVIConfig
+from experiments.tables.rows import Row
+from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.errors import require
+from hcrnn_pyro.pair import PairConfig, default_settings
+from hcrnn_pyro.runs import CHECKPOINT, CONFIG, METRICS, check_data, read_config
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the table: a row, a data set and a seed.
+
+    Attributes:
+        row: what is trained.
+        data: name of the data set.
+        source: the flags that name its source.
+        seed: of everything random.
+        out: folder of the table.
+    """
+
+    row: Row
+    data: str
+    source: tuple[str, ...]
+    seed: int
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Its run folder."""
+        return self.out / "runs" / self.data / self.row.name / str(self.seed)
+
+    @property
+    def log(self) -> Path:
+        """What its process prints."""
+        return self.out / "logs" / self.data / self.row.name / f"{self.seed}.log"
+
+    @property
+    def finished(self) -> bool:
+        """Whether its numbers are there."""
+        return (self.folder / METRICS).is_file()
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a stopped run can be taken up again."""
+        return (self.folder / CHECKPOINT).is_file()
+
+    @property
+    def flags(self) -> list[str]:
+        """What it asks of ``python -m experiments.svi``."""
+        return ["--model", self.row.model, *self.source, *self.row.flags_on(self.data), "--seed", str(self.seed)]
+
+    @property
+    def command(self) -> list[str]:
+        """The process that makes it, or that goes on with it."""
+        start = ["--resume"] if self.resumes else self.flags
+        return [sys.executable, "-m", "experiments.svi", *start, "--out", str(self.folder)]
+
+    def __str__(self) -> str:
+        return f"{self.data} {self.row.name} {self.seed}"
+
+
+def plan(
+    rows: Sequence[Row], sources: Mapping[str, tuple[str, ...]], seeds: Sequence[int], out: Path
+) -> list[PlannedRun]:
+    """All runs of a table; every row with the first seed comes before any with the second.
+
+    So a table that is stopped half way has few seeds, not few rows.
+
+    Args:
+        rows: the table's rows.
+        sources: name of a data set -> the flags that name its source.
+        seeds: a run for each; a row that only counts has one run, under the first.
+        out: folder of the table.
+    """
+    return [
+        PlannedRun(row, data, source, seed, out)
+        for number, seed in enumerate(seeds)
+        for data, source in sources.items()
+        for row in rows
+        if number == 0 or not row.counted
+    ]
+
+
+def check(run: PlannedRun, data: DataSet) -> None:
+    """Refuse a run folder that was made with other flags or data than the table now asks for.
+
+    Raises:
+        UserError: naming the flags.
+    """
+    if not (run.finished or run.resumes):
+        return
+    check_data(run.folder, data)
+    content = read_config(run.folder)
+    settings = default_settings(run.row.model)
+    asked = parse(SVIConfig, COMMAND, run.flags, default=SVIConfig(pair=PairConfig(run.row.model), settings=settings))
+    known = content if content["pair"] == vars(asked.pair) else content | {"settings": {}}
+    stored = from_dict(SVIConfig, known | {"settings": from_dict(type(settings), known["settings"])})
+    # Where the run lies, how it was started and where its data lie change nothing; the data themselves were compared.
+    stored = replace(stored, out=None, resume=False, data=replace(stored.data, data_dir=None))
+    changed = changed_flags(stored, asked)
+    require(
+        not changed,
+        f"{run.folder} was made with another {', '.join(changed)} than the row {run.row.name} has now. Move it away to "
+        "have the run made anew, or choose another --out.",
+    )
+
+
+def clear(run: PlannedRun) -> None:
+    """Remove what a run left that was killed before its first checkpoint."""
+    if (run.folder / CONFIG).is_file() and not (run.finished or run.resumes):
+        shutil.rmtree(run.folder)

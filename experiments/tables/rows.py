@@ -1,0 +1,117 @@
+"""The rows of the paper's table and their flags: which model each one is, and how it is trained on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hcrnn_pyro.components import find, registry
+from hcrnn_pyro.errors import require, unknown_choice
+
+OTHER = "other"  # data sets that a row does not name
+ALL = "all"
+DEFAULTS: Mapping[str, str] = {OTHER: ""}
+
+SLOW = "--lr 0.002 --batch-size 32 --patience 3"
+DROPOUT = "--dropout-in 0.25 --dropout-out 0.5"
+PLAIN = {"citeulike": "--patience 5", OTHER: f"{DROPOUT} {SLOW}"}
+PEER = {"citeulike": "--patience 5", OTHER: SLOW}
+START = "--item-embeddings spectral --averaging 0.99"
+SPECTRAL = {
+    "citeulike": f"--likelihood without-replacement {START} --dropout-in 0.4 --dropout-out 0.6 --lr 0.002 --patience 5",
+    "movielens": f"--likelihood without-replacement {START} {DROPOUT} {SLOW}",
+    OTHER: f"--likelihood categorical {START} {DROPOUT} {SLOW}",  # items may repeat
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        name: what ``--models`` calls it, and its folder.
+        model: a registered name, or the path of a user's own.
+        flags: name of a data set -> flags of ``python -m experiments.svi``; those of ``OTHER`` hold for all others.
+        published: the paper's name of it; empty where the paper has no such row.
+        counted: whether the model only counts, so that every seed gives the same numbers and one run is enough.
+    """
+
+    name: str
+    model: str
+    flags: Mapping[str, str]
+    published: str = ""
+    counted: bool = False
+
+    def flags_on(self, data: str) -> list[str]:
+        """The flags on a data set."""
+        return self.flags.get(data, self.flags[OTHER]).split()
+
+    @property
+    def is_hcrnn(self) -> bool:
+        """Whether it is one of the paper's own models."""
+        return self.published.startswith("HCRNN")
+
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("pop", "pop", DEFAULTS, "POP", counted=True),
+        Row("s-pop", "s-pop", DEFAULTS, "S-POP", counted=True),
+        Row("item-knn", "item-knn", DEFAULTS, "Item-KNN", counted=True),
+        Row("bpr-mf", "bpr-mf", PEER, "BPR-MF"),
+        Row("lstm4rec", "lstm4rec", PEER, "LSTM4REC"),
+        Row("gru4rec", "gru4rec", PEER, "GRU4REC"),
+        Row("narm", "narm", PEER, "NARM"),
+        Row("stamp", "stamp", PEER, "STAMP"),
+        Row("hcrnn1", "hcrnn1", PLAIN, "HCRNN-1"),
+        Row("hcrnn2", "hcrnn2", PLAIN, "HCRNN-2"),
+        Row("hcrnn3", "hcrnn3", PLAIN, "HCRNN-3"),
+        Row("hcrnn3-bi", "hcrnn3-bi", PLAIN, "HCRNN-3+Bi"),
+        Row("item-knn-decay", "item-knn-decay", {"movielens": "--decay 2", OTHER: ""}, counted=True),
+        Row("s-knn", "s-knn", DEFAULTS, counted=True),
+        Row("markov", "markov", DEFAULTS, counted=True),
+        Row("sasrec", "sasrec", PEER),
+        Row("gru4rec+spectral", "gru4rec", SPECTRAL, "GRU4REC"),
+        Row("narm+spectral", "narm", SPECTRAL, "NARM"),
+        Row("hcrnn1+spectral", "hcrnn1", SPECTRAL, "HCRNN-1"),
+        Row("hcrnn2+spectral", "hcrnn2", SPECTRAL, "HCRNN-2"),
+        Row("hcrnn3+spectral", "hcrnn3", SPECTRAL, "HCRNN-3"),
+        Row("hcrnn3-bi+spectral", "hcrnn3-bi", SPECTRAL, "HCRNN-3+Bi"),
+    )
+}
+"""The paper's rows in its order, then further baselines, then models that start from the spectral embeddings."""
+
+
+def chosen_rows(models: Iterable[str]) -> list[Row]:
+    """The rows that ``--models`` names, in the table's order; a user's own come last.
+
+    Args:
+        models: names of rows or of registered models, ``all``, or own models (``my_file:MyModel``); each may be
+            several, joined by commas or spaces.
+
+    Raises:
+        UserError: for an unknown name, or two own models of one name.
+    """
+    names = [name for part in models for name in part.replace(",", " ").split()]
+    require(bool(names), "--models names no model; give all, or names of rows.")
+    named = [row for name in names for row in (ROWS.values() if name == ALL else [_row(name)])]
+    unique = list({(row.name, row.model): row for row in named}.values())
+    order = list(ROWS)
+    rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in ROWS else len(order))
+    twice = {row.name for row in rows if sum(other.name == row.name for other in rows) > 1}
+    require(not twice, f"--models has different models of one name: {', '.join(sorted(twice))}. Rename one.")
+    return rows
+
+
+def _row(name: str) -> Row:
+    if name in ROWS:
+        return ROWS[name]
+    if name in registry("model"):
+        return Row(name, name, DEFAULTS)
+    if ":" in name:
+        find("model", name)
+        location, attribute = name.rsplit(":", 1)
+        return Row(f"{Path(location).name.removesuffix('.py')}:{attribute}", name, DEFAULTS)
+    known = {ALL, *ROWS, *registry("model")}
+    raise unknown_choice("model", name, known, hint="Your own model: --models my_file:MyModel.")
