@@ -60,7 +60,7 @@ def draw_dots(points: pd.DataFrame, title: str, file: Path) -> None:
             published["published"], heights, "o", color="black", fillstyle="none", markersize=8, label="published"
         )
         axes.set_title(panel, fontsize="medium")
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=min(0.0, -0.03 * axes.get_xlim()[1]))  # the whole marker of a 0
         axes.grid(axis="x", alpha=0.3)
         axes.tick_params(axis="y", length=0)
     all_axes[0].set_yticks(range(len(names)), names)

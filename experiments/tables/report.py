@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.tables import sections
 from experiments.tables.improvement import BEST_MODEL, Improvement, best, improvements, peers
 from experiments.tables.plan import PlannedRun
-from experiments.tables.results import DataResult, RowResult, read_results, results_table
+from experiments.tables.results import AGAINST, DataResult, RowResult, read_results, results_table
 from experiments.tables.rows import Row
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.figures import HOW, can_draw, draw_dots
@@ -122,11 +122,11 @@ def _draw(out: Path, of_data: DataResult) -> str:
         }
         for result in of_data.rows
         for metric in METRICS
-        for values in [result.values(metric)]
+        for values in [result.values(metric, AGAINST)]
     ]
     name = f"figures/{of_data.data.name}.png"
     (out / "figures").mkdir(exist_ok=True)
-    title = f"{of_data.data.name}: means over seeds, and the range of the seeds"
+    title = f"{of_data.data.name}, percent: mean and range over seeds, ties counted against"
     draw_dots(pd.DataFrame(records), title, out / name)
     return name
 

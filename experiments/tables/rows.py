@@ -16,7 +16,8 @@ DEFAULTS: Mapping[str, str] = {OTHER: ""}
 SLOW = "--lr 0.002 --batch-size 32 --patience 3"
 DROPOUT = "--dropout-in 0.25 --dropout-out 0.5"
 PLAIN = {"citeulike": "--patience 5", OTHER: f"{DROPOUT} {SLOW}"}
-PEER = {"citeulike": "--patience 5", OTHER: SLOW}
+PEER = {"citeulike": "--dropout-in 0.4 --patience 5", OTHER: f"{DROPOUT} {SLOW}"}
+SASREC = {"citeulike": "--patience 5", OTHER: f"--dropout 0.2 {SLOW}"}  # its authors' dropouts for sparse and dense data
 START = "--item-embeddings spectral --averaging 0.99"
 SPECTRAL = {
     "citeulike": f"--likelihood without-replacement {START} --dropout-in 0.4 --dropout-out 0.6 --lr 0.002 --patience 5",
@@ -59,7 +60,7 @@ ROWS: dict[str, Row] = {
         Row("pop", "pop", DEFAULTS, "POP", counted=True),
         Row("s-pop", "s-pop", DEFAULTS, "S-POP", counted=True),
         Row("item-knn", "item-knn", DEFAULTS, "Item-KNN", counted=True),
-        Row("bpr-mf", "bpr-mf", PEER, "BPR-MF"),
+        Row("bpr-mf", "bpr-mf", {"citeulike": "--patience 5", OTHER: SLOW}, "BPR-MF"),
         Row("lstm4rec", "lstm4rec", PEER, "LSTM4REC"),
         Row("gru4rec", "gru4rec", PEER, "GRU4REC"),
         Row("narm", "narm", PEER, "NARM"),
@@ -71,8 +72,7 @@ ROWS: dict[str, Row] = {
         Row("item-knn-decay", "item-knn-decay", {"movielens": "--decay 2", OTHER: ""}, counted=True),
         Row("s-knn", "s-knn", DEFAULTS, counted=True),
         Row("markov", "markov", DEFAULTS, counted=True),
-        Row("sasrec", "sasrec", PEER),
-        Row("gru4rec+spectral", "gru4rec", SPECTRAL, "GRU4REC"),
+        Row("sasrec", "sasrec", SASREC),
         Row("narm+spectral", "narm", SPECTRAL, "NARM"),
         Row("hcrnn1+spectral", "hcrnn1", SPECTRAL, "HCRNN-1"),
         Row("hcrnn2+spectral", "hcrnn2", SPECTRAL, "HCRNN-2"),

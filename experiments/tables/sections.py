@@ -31,6 +31,7 @@ def protocol(of_data: DataResult) -> list[str]:
         f"### The paper's protocol: no item filtered out, ties counted in favour{beside}",
         "",
         *_metrics(of_data.rows, PROTOCOL, published=True),
+        *_flattery(of_data),
         *([f"No run is finished yet of: {', '.join(of_data.unfinished)}.", ""] if of_data.unfinished else []),
         *(line for result in of_data.rows for line in _remark(result)),
     ]
@@ -43,11 +44,7 @@ def filtered(of_data: DataResult) -> list[str]:
 
 def ties(of_data: DataResult) -> list[str]:
     """Rows whose numbers depend on how ties are counted."""
-    moved = [
-        result
-        for result in of_data.rows
-        if any(result.values(m).mean() - result.values(m, AGAINST).mean() > WORTH_SHOWING for m in METRICS)
-    ]
+    moved = _flattered(of_data)
     if not moved:
         return []
     title = f"### Ties counted against, where that moves a metric by over {WORTH_SHOWING} points"
@@ -133,6 +130,19 @@ def slices(of_data: DataResult, chosen: Sequence[RowResult], metrics: pd.DataFra
     header = [f"{result.row.name} {SHORT[metric]}" for result in chosen for metric in ("recall@20", "mrr@20")]
     title = "### Slices of the test predictions, by the paper's protocol, means over seeds"
     return [title, "", *table(["slice", "predictions", *header], rows), SLICES, ""] if rows else []
+
+
+def _flattered(of_data: DataResult) -> list[RowResult]:
+    return [
+        result
+        for result in of_data.rows
+        if any(result.values(m).mean() - result.values(m, AGAINST).mean() > WORTH_SHOWING for m in METRICS)
+    ]
+
+
+def _flattery(of_data: DataResult) -> list[str]:
+    names = ", ".join(result.row.name for result in _flattered(of_data))
+    return [f"Ties flatter {names}: the table of ties counted against has honest numbers.", ""] if names else []
 
 
 def _remark(result: RowResult) -> list[str]:
