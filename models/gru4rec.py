@@ -10,21 +10,20 @@ Axes: N scored predictions, V items, H hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import NextItem
-from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.ranking_losses import RankedNextItem, in_batch_negatives
 
 from .plain import DropoutConfig, UntiedModel, glorot_
 
 Recurrence = Literal["gru", "lstm"]
-RECURRENCES: dict[Recurrence, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+RECURRENCES: dict[Recurrence, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 Loss = Literal["cross-entropy", "top1", "bpr-max"]
 
 
@@ -34,10 +33,6 @@ class GRU4RecConfig(DropoutConfig):
 
     loss: Loss = "cross-entropy"
     """What training minimises: top1 and bpr-max rank, against the other targets of a batch, and fit no likelihood."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.loss in get_args(Loss), f"--loss is one of {', '.join(get_args(Loss))}; got {self.loss}.")
 
 
 class GRU4Rec(UntiedModel):
