@@ -42,6 +42,11 @@ MODELS: dict[str, MakeModel] = {
     "hcrnn2": HCRNNVariant(HCRNN, "hcrnn2"),
     "hcrnn3": HCRNNVariant(HCRNN, "hcrnn3"),
     "hcrnn3-bi": HCRNNVariant(HCRNN, "hcrnn3-bi"),
+    "bpr-mf": BPRMF,
+    "lstm4rec": GRU4RecVariant(GRU4Rec, "lstm"),
+    "gru4rec": GRU4RecVariant(GRU4Rec, "gru"),
+    "narm": NARM,
+    "stamp": STAMP,
     "sasrec": SASRec,
     "pop": Pop,  # this and the following are counted, not trained
     "s-pop": SessionPop,
@@ -49,11 +54,6 @@ MODELS: dict[str, MakeModel] = {
     "item-knn-decay": ItemKNNDecay,
     "s-knn": SessionKNN,
     "markov": Markov,
-    "narm": NARM,
-    "stamp": STAMP,
-    "gru4rec": GRU4RecVariant(GRU4Rec, "gru"),
-    "lstm4rec": GRU4RecVariant(GRU4Rec, "lstm"),
-    "bpr-mf": BPRMF,
 }
 
 __all__ = [

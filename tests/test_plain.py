@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.spectral import spectral_embeddings
-from models import MODELS, BPRMFConfig, DropoutConfig, GRU4RecConfig, PlainConfig, PlainModel, UntiedModel
+from models import MODELS, BPRMFConfig, DropoutConfig, GRU4RecConfig, PlainConfig, UntiedModel
 from models.plain import glorot_
 
 TRAIN = Sequences.from_lists([[1, 2, 3, 1, 4], [4, 2], [3, 5, 1, 2, 4, 3]])
@@ -26,10 +25,8 @@ BATCH = Batch(
 
 
 def plain_models(**settings):
-    made = {
-        name: MODELS[name](items=ITEMS, hidden=HIDDEN, **settings) for name in MODELS if not has_latent(MODELS[name])
-    }
-    return {name: model for name, model in made.items() if isinstance(model, PlainModel)}
+    names = [name for name in MODELS if issubclass(MODELS[name].config, PlainConfig)]
+    return {name: MODELS[name](items=ITEMS, hidden=HIDDEN, **settings) for name in names}
 
 
 @pytest.mark.parametrize(

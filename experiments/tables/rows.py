@@ -17,7 +17,8 @@ SLOW = "--lr 0.002 --batch-size 32 --patience 3"
 DROPOUT = "--dropout-in 0.25 --dropout-out 0.5"
 PLAIN = {"citeulike": "--patience 5", OTHER: f"{DROPOUT} {SLOW}"}
 PEER = {"citeulike": "--dropout-in 0.4 --patience 5", OTHER: f"{DROPOUT} {SLOW}"}
-SASREC = {"citeulike": "--patience 5", OTHER: f"--dropout 0.2 {SLOW}"}  # its authors' dropouts for sparse and dense data
+# Its authors' dropouts for sparse and for dense data.
+SASREC = {"citeulike": "--patience 5", OTHER: f"--dropout 0.2 {SLOW}"}
 START = "--item-embeddings spectral --averaging 0.99"
 SPECTRAL = {
     "citeulike": f"--likelihood without-replacement {START} --dropout-in 0.4 --dropout-out 0.6 --lr 0.002 --patience 5",

@@ -17,7 +17,7 @@ WORTH_SHOWING = 0.1  # points that ties must move a metric
 COMMON = 0.01  # share of predictions that must be tied in time for the others to be shown by themselves
 SLICES = (
     "Position counts a target's place in its sequence, length the events of the whole sequence. Head, mid and tail "
-    "items have the first quarter, the middle half and the last quarter of the training events, the most popular first. "
+    "items have the first quarter, the middle half and the last quarter of the training events, most popular first. "
     "Tied: the target has the same time as the event before it. Genre change: the two items before the target share no "
     "genre."
 )
