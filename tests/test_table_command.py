@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.table import main
@@ -149,3 +150,21 @@ def test_bad_flags_are_told_in_a_sentence_and_leave_nothing(tmp_path, monkeypatc
     with pytest.raises(UserError, match=sentence):
         main([*flags])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lastfm_runs_once_its_files_are_there(data_dir, tmp_path, small_rows, capsys):
+    """Its train part is not at hand, so sequences of the test part stand in for it."""
+    folder = tmp_path / "lastfm"
+    folder.mkdir()
+    for name in ("valid", "item2idx"):
+        (folder / f"{name}.txt").write_bytes((data_dir / "lastfm" / f"{name}.txt").read_bytes())
+    events = pd.read_csv(data_dir / "lastfm" / "test.txt", sep="\t")
+    first = events["sess_idx"].isin(events["sess_idx"].unique()[:150])
+    for name, part in (("train", events[first]), ("test", events[~first])):
+        part.to_csv(folder / f"{name}.txt", sep="\t", index=False)
+    flags = ["--data", "lastfm", "--data-dir", str(tmp_path), "--models", "first,pop", "--seeds", "1"]
+    main([*flags, "--out", str(tmp_path / "t")])
+    assert "[2/2] lastfm " in capsys.readouterr().out
+    results = pd.read_csv(tmp_path / "t" / "results.csv")
+    assert set(results["model"]) == {"first", "pop"}
+    assert results.query("model == 'first' and metric == 'mrr@20'")["published"].tolist()[0] == 16.95  # GRU4REC's
