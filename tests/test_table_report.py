@@ -78,7 +78,7 @@ def test_results_csv():
 
 def test_rows_that_live_on_ties_are_told_and_lose_the_comparison():
     flattered = row_result(COUNTED, [ranks([1, 1, 1, 1], pessimistic=[50, 50, 50, 50])], {"recall@3": 0.0})
-    peer = row_result(PEER, [ranks([5, 5, 5, 5]), ranks([5, 5, 5, 5])])
+    peer = row_result(PEER, [ranks([3, 3, 3, 3]), ranks([3, 3, 3, 3])])
     of_data = data_result(flattered, peer, TWO_SEEDS)
     text = "\n".join(sections.protocol(of_data))
     assert "Ties flatter counted:" in text
