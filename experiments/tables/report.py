@@ -74,6 +74,7 @@ def _section(of_data: DataResult, found: Sequence[Improvement], metrics: pd.Data
         "",
         *(line for note in of_data.data.notes for line in (f"Note: {note}", "")),
         *sections.protocol(of_data),
+        *([f"![The means and the ranges of the seeds]({_figure(of_data)})", ""] if can_draw() else []),
         *sections.filtered(of_data),
         *sections.ties(of_data),
         *sections.without_copies(of_data),
@@ -108,6 +109,10 @@ def _slices(of_data: DataResult) -> pd.DataFrame:
     return table
 
 
+def _figure(of_data: DataResult) -> str:
+    return f"figures/{of_data.data.name}.png"
+
+
 def _draw(out: Path, of_data: DataResult) -> str:
     """Draw a data set's figure; its name."""
     records = [
@@ -124,7 +129,7 @@ def _draw(out: Path, of_data: DataResult) -> str:
         for metric in METRICS
         for values in [result.values(metric, AGAINST)]
     ]
-    name = f"figures/{of_data.data.name}.png"
+    name = _figure(of_data)
     (out / "figures").mkdir(exist_ok=True)
     title = f"{of_data.data.name}, percent: mean and range over seeds, ties counted against"
     draw_dots(pd.DataFrame(records), title, out / name)
