@@ -23,7 +23,9 @@ from hcrnn_pyro.data.dataset import Sequences
 
 
 class Pop(CountingModel):
-    """score(i) = the number of training events with item i.
+    """score(i) = n_i + (V - i) / (V + 1), with n_i the number of training events with item i.
+
+    It is a list: of items equally popular the lower index comes first. So did the paper's, whose numbers it gives.
 
     Args:
         items: V.
@@ -39,5 +41,6 @@ class Pop(CountingModel):
         self.popularity.keep(csr_array(np.bincount(train.items, minlength=self.items + 1)[None]))
 
     def scores(self, batch: Batch) -> Float[np.ndarray, "predictions columns"]:
-        """The same counts at each scored position."""
-        return self.popularity.table.toarray().repeat(int(batch.scored.sum()), axis=0)
+        """The same list at each scored position."""
+        below = np.arange(self.items, -1, -1) / (self.items + 1)
+        return (self.popularity.table.toarray() + below).repeat(int(batch.scored.sum()), axis=0)
