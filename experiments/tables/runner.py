@@ -102,13 +102,16 @@ def _failure(child: Child) -> str:
 
 @contextmanager
 def _stopped_in_the_end() -> Iterator[list[Child]]:
-    """A list of children, none of which outlives the block; SIGTERM ends it as Ctrl-C does."""
+    """A list of children, none of which outlives the block; SIGTERM ends it as Ctrl-C does.
+
+    Ctrl-C is listened to even where the shell had it ignored, as it does for what runs in the background.
+    """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     children: list[Child] = []
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield children
     finally:
@@ -116,7 +119,8 @@ def _stopped_in_the_end() -> Iterator[list[Child]]:
             child.process.terminate()
         for child in children:
             child.process.wait()
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
