@@ -66,6 +66,8 @@ Guide = Callable[[Batch], Any]
 class ContextModel(Protocol):
     """What a guide may use of the model it is made for, ``make_guide(model) -> guide``."""
 
+    prior: Prior
+    """The prior on the context proportions; :func:`hcrnn_pyro.sites.latent_sites` reads from it what to infer."""
     contexts: int
     """Number of contexts K."""
     embedding_size: int

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from hcrnn_pyro.components import Kind, find, with_whole_path
+from hcrnn_pyro.components import Kind, find, registry, with_whole_path
 from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.sites import SupportMismatch
 
 NONE = "none"  # the prior and the guide of a model without a latent
 DEFAULTS: dict[Kind, str] = {"prior": "logistic-normal", "guide": "bag-of-items"}
@@ -67,11 +68,28 @@ def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[
         items: V.
 
     Raises:
-        UserError: for an unknown name, or a prior or guide that cannot be made.
+        UserError: for an unknown name, a prior or guide that cannot be made, or a guide that cannot infer the prior's
+            latents; the message names those that can.
     """
     latent = {} if pair.prior == NONE else {"make_prior": find("prior", pair.prior)}
     model = find("model", pair.model)(items=items, **latent, **settings)
-    guide = find("guide", pair.guide)(model)
+    guide = _make_guide(pair, model)
     for flag, part in (("--model", model), ("--guide", guide)):
         require(isinstance(part, nn.Module), f"{flag} must make a torch.nn.Module; got a {type(part).__name__}.")
     return model, guide
+
+
+def _make_guide(pair: PairConfig, model: nn.Module) -> Any:
+    try:
+        return find("guide", pair.guide)(model)
+    except SupportMismatch as error:
+        fitting = [name for name in registry("guide") if name != NONE and _fits(name, model)]
+        raise UserError(f"{error} Guides for --prior {pair.prior}: {', '.join(fitting)}.") from error
+
+
+def _fits(guide: str, model: nn.Module) -> bool:
+    try:
+        find("guide", guide)(model)
+    except SupportMismatch:
+        return False
+    return True

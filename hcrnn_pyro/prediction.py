@@ -16,7 +16,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.sites import is_latent
+from hcrnn_pyro.sites import centre, is_latent
 
 Scorer = Callable[[Batch], Float[Tensor, "predictions columns"]]
 """Batch -> (N, V + 1) log-probabilities (or scores) of every item at each scored position; column 0 is padding."""
@@ -64,8 +64,8 @@ class PosteriorPredictive:
 
 
 def posterior_means(guide: Callable[[Batch], Any], batch: Batch) -> dict[str, Tensor]:
-    """The mean of every latent site of the guide, by name."""
-    return {name: site["fn"].mean for name, site in _latent_sites(guide, batch)}
+    """The mean of every latent site of the guide, by name; see :func:`hcrnn_pyro.sites.centre`."""
+    return {name: centre(site["fn"]) for name, site in _latent_sites(guide, batch)}
 
 
 def posterior_draw(guide: Callable[[Batch], Any], batch: Batch) -> dict[str, Tensor]:

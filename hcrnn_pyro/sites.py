@@ -1,14 +1,81 @@
-"""Latent sites: which they are, and their shape (one value per row, or one per step in the filtering scope)."""
+"""Latent sites: which they are, where they live, and their shape (one value per row, or per step when filtering).
+
+Axes: B rows, T time.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import pyro
 import torch
+from pyro import poutine
+from pyro.distributions import TransformedDistribution, constraints
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.constraints import Constraint
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.errors import UserError, require
+
+
+class LatentSite(NamedTuple):
+    """A latent variable of a prior, as a guide needs to know it.
+
+    Attributes:
+        name: of the Pyro site.
+        shape: of the value of one row (of one step, in the filtering scope), e.g. (K,).
+        support: where that value lives, e.g. ``constraints.real`` or ``constraints.simplex``.
+    """
+
+    name: str
+    shape: torch.Size
+    support: Constraint
+
+    @property
+    def unconstrained_size(self) -> int:
+        """Number of reals that :func:`torch.distributions.biject_to` maps to the support: K - 1 for a simplex of K."""
+        return int(torch.Size(biject_to(self.support).inverse_shape(self.shape)).numel())
+
+
+def latent_sites(prior: Callable[[Batch], Any]) -> tuple[LatentSite, ...]:
+    """What a prior draws, in its order; read from one run on a row of one step, which leaves random numbers alone.
+
+    Args:
+        prior: as the model calls it, inside a plate over sequences.
+
+    Raises:
+        UserError: a latent is discrete, or has no time axis in the filtering scope.
+    """
+    one = torch.ones(1, 1, dtype=torch.long)
+    batch = Batch(one, one[0], 0 * one, one > 0, 0 * one[0], "filtering")
+    with torch.no_grad(), torch.random.fork_rng(), pyro.plate("sequences", 1, dim=-1):
+        nodes = poutine.trace(prior).get_trace(batch).nodes
+    return tuple(_latent_site(site) for site in nodes.values() if is_latent(site))
+
+
+def _latent_site(site: Any) -> LatentSite:
+    name, event_shape, support = site["name"], site["fn"].event_shape, site["fn"].support
+    require(
+        len(event_shape) > 0 and event_shape[0] == 1,
+        f"In the filtering scope the prior's {name} should have a value for every step, event shape (T, ...); for "
+        f"T = 1 it has {tuple(event_shape)}. hcrnn_pyro.sites.over_steps gives a distribution its time axis.",
+    )
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    require(
+        not support.is_discrete,
+        f"The prior's {name} is discrete. Sum it out, as pyro.distributions.MixtureSameFamily does: guides draw "
+        "continuous latents alone.",
+    )
+    return LatentSite(name, event_shape[1:], support)
+
+
+class SupportMismatch(UserError):
+    """A guide cannot infer a latent that lives where this one does."""
 
 
 def is_latent(site: Any) -> bool:
@@ -30,3 +97,16 @@ def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistr
     if batch.scope != "filtering":
         return distribution.expand(torch.Size([batch.size]))
     return distribution.expand(batch.inputs.shape).mask(batch.valid).to_event(1)
+
+
+def centre(distribution: Any) -> Tensor:
+    """The mean; where that has no closed form, as for a Normal pushed through a map, the image of the Normal's mean."""
+    try:
+        mean: Tensor = distribution.mean
+    except NotImplementedError:
+        while not isinstance(distribution, TransformedDistribution):
+            distribution = distribution.base_dist
+        mean = centre(distribution.base_dist)
+        for transform in distribution.transforms:
+            mean = transform(mean)
+    return mean

@@ -75,16 +75,16 @@ def test_theta_with_sample_dimensions_passes():
 
 
 def test_a_latent_of_another_name():
-    model = model_with(Prior(name="etaa"))
+    guide = BagOfItems(model_with(LogisticNormal(CONTEXTS)))
     with pytest.raises(UserError, match="the model has etaa, the guide eta"):
-        require_same_latents(model, BagOfItems(model), batch_of())
+        require_same_latents(model_with(Prior(name="etaa")), guide, batch_of())
 
 
 def test_fit_refuses_the_pair():
     data = DataSet("toy", SEQUENCES, SEQUENCES, SEQUENCES, pd.DataFrame({"item_id": ["a", "b", "c"]}))
-    model = model_with(Prior(name="etaa"))
+    guide = BagOfItems(model_with(LogisticNormal(CONTEXTS)))
     with pytest.raises(UserError, match="by the same names"):
-        fit(model, BagOfItems(model), data, TrainingConfig(epochs=1, device="cpu"))
+        fit(model_with(Prior(name="etaa")), guide, data, TrainingConfig(epochs=1, device="cpu"))
 
 
 def test_the_check_leaves_the_random_numbers_alone():

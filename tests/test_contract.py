@@ -209,7 +209,7 @@ def test_a_pair_can_be_copied_and_pickled_after_a_run(context_pair):
     guide(batch_of("sequence"))
     model(batch_of("sequence"))
     for part in (copy.deepcopy(context_pair), pickle.loads(pickle.dumps(context_pair))):
-        assert part[1].embed.__self__ is part[0], "the copied guide reads the copied model's embeddings"
+        assert part[1].encoder.embed.__self__ is part[0], "the copied guide reads the copied model's embeddings"
 
 
 def test_a_second_pair_in_the_process_is_trained_by_itself(trained_pair):

@@ -97,8 +97,8 @@ def test_predictions_are_scored_in_portions_and_ranked_the_same(method, monkeypa
 def test_theta_at_its_mean_and_many_draws_agree_where_the_posterior_is_narrow(pair):
     model, guide = pair
     data = SyntheticProcess(users=10).draw()
-    guide.scale.weight.data.zero_()
-    guide.scale.bias.data.fill_(-20.0)  # scale of 1e-6
+    guide.families.eta.scale.weight.data.zero_()
+    guide.families.eta.scale.bias.data.fill_(-20.0)  # scale of 1e-6
     mean = evaluate(PosteriorPredictive(model, guide), data.test, "exact")
     draws = evaluate(PosteriorPredictive(model, guide, samples=3), data.test, "exact")
     np.testing.assert_allclose(mean["log_prob"], draws["log_prob"], atol=1e-4)
@@ -107,7 +107,7 @@ def test_theta_at_its_mean_and_many_draws_agree_where_the_posterior_is_narrow(pa
 def test_draws_are_averaged_in_probability(pair):
     model, guide = pair
     data = SyntheticProcess(users=10).draw()
-    guide.scale.bias.data.fill_(3.0)
+    guide.families.eta.scale.bias.data.fill_(3.0)
     torch.manual_seed(5)
     averaged = evaluate(PosteriorPredictive(model, guide, samples=2), data.test, "exact")["log_prob"]
     torch.manual_seed(5)  # the same two draws, one after the other; one batch holds all predictions

@@ -42,10 +42,12 @@ def encoded(guide, model, items):
     weights = {name: tensor.detach().numpy() for name, tensor in guide.state_dict().items()}
     table = model.item_embeddings.detach().numpy()
     bag = sum(table[item] for item in set(items))
-    layer = weights["encoder.weight"] @ bag + weights["encoder.bias"]
+    layer = weights["encoder.layer.weight"] @ bag + weights["encoder.layer.bias"]
     features = np.where(layer > 0, layer, np.exp(layer) - 1)
-    location = weights["location.weight"] @ features + weights["location.bias"]
-    scale = 1e-6 + np.log1p(np.exp(weights["scale.weight"] @ features + weights["scale.bias"]))
+    location = weights["families.eta.location.weight"] @ features + weights["families.eta.location.bias"]
+    scale = 1e-6 + np.log1p(
+        np.exp(weights["families.eta.scale.weight"] @ features + weights["families.eta.scale.bias"])
+    )
     return location, scale
 
 
@@ -90,5 +92,5 @@ def test_dropout_acts_on_inputs_before_the_output_and_in_the_guide():
     for layer, owner, expected in ((model.dropout_in, model, 0.25), (model.dropout_out, model, 0.5)):
         assert shares_of_zeros(layer, lambda owner=owner: owner(batch)) == [pytest.approx(expected, abs=0.05)]
         assert shares_of_zeros(layer.eval(), lambda owner=owner: owner(batch)) == [0.0]
-    assert shares_of_zeros(guide.dropout, lambda: guide(batch)) == [pytest.approx(0.25, abs=0.1)]
-    assert shares_of_zeros(guide.dropout.eval(), lambda: guide(batch)) == [0.0]
+    assert shares_of_zeros(guide.encoder.dropout, lambda: guide(batch)) == [pytest.approx(0.25, abs=0.1)]
+    assert shares_of_zeros(guide.encoder.dropout.eval(), lambda: guide(batch)) == [0.0]

@@ -136,7 +136,7 @@ def test_divergence_names_the_batch_and_its_sequences(data):
 
 def test_a_guide_that_gives_nan_is_stopped(data):
     model, guide = make_pair()
-    nn.init.constant_(guide.location.bias, float("nan"))
+    nn.init.constant_(guide.families.eta.location.bias, float("nan"))
     with pytest.raises(Diverged, match="batch 0 of epoch 0 is nan"):
         fit(model, guide, data, CONFIG)
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
+from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
@@ -26,7 +27,6 @@ from experiments.benchmarking.report import number
 from experiments.benchmarking.systems import GRU, compared_systems
 from experiments.benchmarking.workloads import Bench, random_batch
 from guides import BagOfItems
-from guides.bag_of_items import SMALLEST_SCALE
 from hcrnn_pyro.data.batches import Batch, Batches
 from hcrnn_pyro.data.dataset import DataSet
 from models import HCRNN
@@ -53,9 +53,9 @@ class Parts:
     def posterior(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A draw of theta, and the estimate of KL(q || p) that comes with it: the guide and the prior without Pyro."""
         guide = self.guide
-        features = torch.nn.functional.elu(guide.encoder(guide.dropout(guide.bag(batch))))
-        scale = SMALLEST_SCALE + torch.nn.functional.softplus(guide.scale(features))
-        posterior = Normal(guide.location(features), scale, validate_args=False)
+        family: Any = guide.families["eta"]
+        location, scale = family.parameters_of(guide.encoder(batch))
+        posterior = Normal(location, scale, validate_args=False)
         eta = posterior.rsample()
         prior = Normal(0.0, 1.0, validate_args=False)
         return eta.softmax(dim=-1), (posterior.log_prob(eta) - prior.log_prob(eta)).sum()
