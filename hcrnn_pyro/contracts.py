@@ -75,6 +75,11 @@ class ContextModel(Protocol):
     input_dropout: float
     """Dropout on embedded inputs, a share."""
 
+    @property
+    def global_contexts(self) -> Tensor:
+        """M_global, (K, E): a vector for each context, in the space of the item embeddings."""
+        ...
+
     def embed(self, items: Tensor) -> Tensor:
         """Item indices of any shape -> their embeddings, with E as a further last axis; padding embeds to zero."""
         ...
