@@ -6,11 +6,13 @@ from typing import Any
 from torch import nn
 
 from .bag_of_items import BagOfItems
+from .context_counts import ContextCountsGuide
 from .no_latent import NoLatent
 
 GUIDES: dict[str, Callable[[Any], nn.Module]] = {
     "bag-of-items": BagOfItems,
+    "context-counts": ContextCountsGuide,
     "none": NoLatent,
 }
 
-__all__ = ["GUIDES", "BagOfItems", "NoLatent"]
+__all__ = ["GUIDES", "BagOfItems", "ContextCountsGuide", "NoLatent"]

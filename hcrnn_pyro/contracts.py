@@ -75,8 +75,7 @@ class ContextModel(Protocol):
     input_dropout: float
     """Dropout on embedded inputs, a share."""
 
-    @property
-    def global_contexts(self) -> Tensor:
+    def context_vectors(self) -> Tensor:
         """M_global, (K, E): a vector for each context, in the space of the item embeddings."""
         ...
 

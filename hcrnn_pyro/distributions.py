@@ -20,6 +20,7 @@ from hcrnn_pyro.kernels.sampled_softmax import Negatives, sampled_log_probs
 from hcrnn_pyro.seen import SeenItems
 
 Likelihood = Literal["categorical", "without-replacement"]
+SMALLEST = 1e-30  # of probabilities in single precision
 
 
 class ItemsAtPositions(TorchDistribution):
@@ -145,6 +146,60 @@ class NextItem(ItemsAtPositions):
 
     def _fixed(self) -> tuple[Any, ...]:
         return self.item_embeddings, self.scored, self.seen
+
+
+class ContextMixture(ItemsAtPositions):
+    """p(y) = sum_k w_k p_k(y),  p_k(y) proportional to exp(l(y)) b_k(y): a context is drawn, then an item of it.
+
+    Args:
+        weights: (*batch, N, K) w, probabilities of the contexts at each scored position.
+        local_logits: (N, V + 1) l, what the sequence says whatever its context; minus infinity where y cannot be.
+        contexts: (K, V + 1) b, item probabilities of each context; 0 for padding.
+        normalisers: (N, K) sum_y exp(l(y) - max l) b_k(y), see :func:`context_normalisers`.
+        scored: (B, Q) which positions are scored; N of them.
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "*batch predictions contexts"],
+        local_logits: Float[Tensor, "predictions columns"],
+        contexts: Float[Tensor, "contexts columns"],
+        normalisers: Float[Tensor, "predictions contexts"],
+        scored: Bool[Tensor, "rows queries"],
+    ) -> None:
+        self.local_logits, self.contexts, self.normalisers = local_logits, contexts, normalisers
+        super().__init__(weights, contexts.shape[1], scored, seen=None)
+
+    def logits(self) -> Float[Tensor, "*batch predictions columns"]:
+        """Log-probabilities, normalised already."""
+        mixed = (self.features / self.normalisers) @ self.contexts
+        return mixed.clamp(min=SMALLEST).log() + below_highest(self.local_logits)
+
+    def log_probs(self) -> Float[Tensor, "*batch predictions columns"]:
+        """Log-probabilities of every item at every scored position."""
+        return self.logits()
+
+    def target_log_probs(self, targets: Int[Tensor, "*batch predictions"]) -> Float[Tensor, "*batch predictions"]:
+        """Log-probability of one item at each scored position."""
+        of_contexts = self.contexts.T[targets]  # (*batch, N, K)
+        mixed = (self.features / self.normalisers * of_contexts).sum(dim=-1)
+        local = below_highest(self.local_logits).expand(*targets.shape, -1)
+        return mixed.clamp(min=SMALLEST).log() + local.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+    def _fixed(self) -> tuple[Any, ...]:
+        return self.local_logits, self.contexts, self.normalisers, self.scored
+
+
+def context_normalisers(
+    local_logits: Float[Tensor, "predictions columns"], contexts: Float[Tensor, "contexts columns"]
+) -> Float[Tensor, "predictions contexts"]:
+    """sum_y exp(l(y) - max l) b_k(y), of each position and context."""
+    return (below_highest(local_logits).exp() @ contexts.T).clamp(min=SMALLEST)
+
+
+def below_highest(logits: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows columns"]:
+    """The same logits less their row's highest."""
+    return logits - logits.detach().max(dim=-1, keepdim=True).values
 
 
 class SampledNextItem(NextItem):

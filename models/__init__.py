@@ -23,12 +23,19 @@ from .sasrec import SASRec, SASRecConfig
 from .session_knn import SessionKNN
 from .session_pop import SessionPop
 from .stamp import STAMP
+from .switching import SwitchingConfig, SwitchingHCRNN
 
 
 class HCRNNVariant(partial[HCRNN]):
     """Makes HCRNN of one variant."""
 
     config: ClassVar[type] = HCRNNConfig
+
+
+class SwitchingVariant(partial[SwitchingHCRNN]):
+    """Makes HCRNN with switching contexts."""
+
+    config: ClassVar[type] = SwitchingConfig
 
 
 class GRU4RecVariant(partial[GRU4Rec]):
@@ -42,6 +49,7 @@ MODELS: dict[str, MakeModel] = {
     "hcrnn2": HCRNNVariant(HCRNN, "hcrnn2"),
     "hcrnn3": HCRNNVariant(HCRNN, "hcrnn3"),
     "hcrnn3-bi": HCRNNVariant(HCRNN, "hcrnn3-bi"),
+    "hcrnn-switching": SwitchingVariant(SwitchingHCRNN),
     "bpr-mf": BPRMF,
     "lstm4rec": GRU4RecVariant(GRU4Rec, "lstm"),
     "gru4rec": GRU4RecVariant(GRU4Rec, "gru"),
@@ -73,5 +81,7 @@ __all__ = [
     "PlainModel",
     "SASRec",
     "SASRecConfig",
+    "SwitchingConfig",
+    "SwitchingHCRNN",
     "UntiedModel",
 ]

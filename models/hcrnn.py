@@ -27,7 +27,7 @@ from hcrnn_pyro.checks import require_proportions
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
-from hcrnn_pyro.distributions import Likelihood, NextItem, SampledNextItem
+from hcrnn_pyro.distributions import ItemsAtPositions, Likelihood, NextItem, SampledNextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
@@ -129,7 +129,7 @@ class HCRNN(nn.Module):
             theta = pyro.deterministic("theta", proportions, event_dim=2 if batch.scope == "filtering" else 1)
             return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)
 
-    def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> NextItem:
+    def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ItemsAtPositions:
         """p(y | x, theta), Eq. 28: softmax of (W_B [readouts, h_t]) . item embeddings."""
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
@@ -147,6 +147,10 @@ class HCRNN(nn.Module):
         items = self.dropout_in(self.embed(batch.inputs))
         per_step = batch.scope == "filtering"
         return recur(self.cell, items, theta, self.global_contexts, per_step, keep_gates, self.kernel)
+
+    def context_vectors(self) -> Float[Tensor, "contexts embedding"]:
+        """M_global."""
+        return self.global_contexts
 
     def embed(self, items: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape embedding"]:
         """Embeddings of item indices; padding embeds to zero."""

@@ -1,0 +1,186 @@
+r"""HCRNN with switching contexts: theta is the law of the contexts that items come from, so the data must use it.
+
+Axes: B rows, T time, N scored predictions, V items, E = H embedding and hidden size, K contexts.
+
+    z_1 ~ Categorical(theta);   z_t = z_{t-1} with probability 1 - d, else ~ Categorical(theta)
+    p(y_t = i | z_t = k, x_1..x_t)  proportional to  exp(m_t a_t(i)) b_k(i),
+        b_k = softmax_i(M_k . item embedding_i + popularity_i),   a_t = (W_B [readouts, h_t]) . item embeddings
+    m_t ~ Bernoulli(1 - r) in training, 1 in prediction
+
+                    +-------------------------------- sequences, B --+
+                    |  eta ---> theta ---> z_1 ---> z_2 ---> ...     |
+                    |                       |        |   (summed     |
+    M, W, M_emb --->|                       v        v    out)       |
+    (parameters)    |                 next_item  next_item  ...      |
+                    |                       ^        ^  (observed)   |
+                    |  x_1..x_t ---> h_1 ---+  h_2 --+               |
+                    +------------------------------------------------+
+
+In HCRNN theta only tilts an attention inside the recurrence, which can do without it, and the ELBO lets theta go. Here
+each item comes from a context: b_k is its law over items (Dieng, Ruiz and Blei, "Topic modeling in embedding spaces",
+2020), and the temporary context h_t of HCRNN-3+Bi re-weighs it. The contexts are summed out exactly. At a share r of
+the training's steps the temporary context is missing (m_t = 0), and only theta can tell what comes: as Bowman et al. (2016)
+drop words, so that h_t cannot make theta idle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hcrnn_pyro.contracts import MakePrior
+from hcrnn_pyro.data.batches import Batch, Scope
+from hcrnn_pyro.data.dataset import Sequences
+from hcrnn_pyro.distributions import ContextMixture, Likelihood, context_normalisers
+from hcrnn_pyro.errors import require
+from hcrnn_pyro.kernels import Kernel
+from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.clusters import cluster_centres
+from hcrnn_pyro.nn.context_filter import context_filter, context_filter_per_step
+from hcrnn_pyro.seen import seen_items
+from hcrnn_pyro.spectral import ItemEmbeddings
+
+from .hcrnn import HCRNN
+
+STRENGTH = 3.0  # of the contexts at the start, in units of the clusters of item embeddings that they start from
+
+
+@dataclass(frozen=True)
+class SwitchingConfig:
+    """Sizes and regularisation of HCRNN with switching contexts."""
+
+    hidden: int = 100
+    """Size of item embeddings, contexts and states (E = H)."""
+    contexts: int = 50
+    """Number of global contexts K."""
+    dropout_in: float = 0.4
+    """Dropout on the embedded inputs, the guide's too."""
+    dropout_out: float = 0.5
+    """Dropout before the output layer."""
+    missing: float = 0.75
+    """Share r of the training's steps whose temporary context is missing; a higher one makes more use of theta."""
+    drift: float = 1.0
+    """Chance d that a step redraws its context from theta: 1 at every step; below 1 it is learned from there."""
+    item_embeddings: ItemEmbeddings = "spectral"
+    """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
+    likelihood: Likelihood = "categorical"
+    """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
+    kernel: Kernel = "fast"
+    """fast: recurrence and attention with gradients derived by hand. reference: the plain loop over time."""
+
+    def __post_init__(self) -> None:
+        require(0.0 <= self.missing < 1.0, f"--missing is a share in [0, 1); got {self.missing}.")
+        require(0.0 < self.drift <= 1.0, f"--drift is a probability above 0; got {self.drift}.")
+
+
+class SwitchingHCRNN(HCRNN):
+    """HCRNN-3+Bi whose items come from contexts; ``model(batch)`` issues the sites of the prior and ``next_item``.
+
+    Args:
+        items: V.
+        make_prior: K -> prior on the context proportions.
+        settings: fields of :class:`SwitchingConfig` that differ from their defaults.
+
+    Attributes:
+        popularity: (V + 1,) parameter, added to the logits of every context.
+        drift_logit: parameter, log(d / (1 - d)); ``None`` where every step redraws its context.
+    """
+
+    def __init__(self, items: int, make_prior: MakePrior, **settings: Any) -> None:
+        config = SwitchingConfig(**settings)
+        shared = {name: value for name, value in vars(config).items() if name not in ("missing", "drift")}
+        super().__init__("hcrnn3-bi", items, make_prior, **shared)
+        self.missing = config.missing
+        self.popularity = nn.Parameter(torch.zeros(items + 1))
+        redraws = config.drift == 1.0
+        self.drift_logit = None if redraws else nn.Parameter(torch.tensor(math.log(config.drift / (1 - config.drift))))
+
+    def prepare(self, train: Sequences) -> None:
+        """Start the item embeddings from the training part, where the settings say so, and the contexts from them."""
+        super().prepare(train)
+        centres = cluster_centres(self.item_embeddings.detach()[1:], self.contexts)
+        self.global_contexts.data.copy_(STRENGTH * (centres - centres.mean(dim=0)))
+
+    @property
+    def drift(self) -> Float[Tensor, ""]:
+        """Probability d that a step redraws its context."""
+        return self.popularity.new_ones(()) if self.drift_logit is None else self.drift_logit.sigmoid()
+
+    def context_distributions(self) -> Float[Tensor, "contexts columns"]:
+        """b_k, the law over items of each context; 0 for padding."""
+        logits = self.global_contexts @ self.item_embeddings.T + self.popularity
+        return nn.functional.pad(logits[:, 1:].softmax(dim=-1), (1, 0))
+
+    def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ContextMixture:
+        """p(y | x, theta), its contexts summed out."""
+        contexts = self.context_distributions()
+        if self.drift_logit is None:
+            local_logits = self.local_logits(batch)
+            normalisers = context_normalisers(local_logits, contexts)
+            weights = at_queries(theta, batch)
+        else:
+            whole = every_position(batch)
+            local_logits = self.local_logits(whole)
+            normalisers = context_normalisers(local_logits, contexts)
+            weights = at_queries(self.to_come(whole, theta, contexts, normalisers), batch, per_step=True)
+            kept = scored_among_valid(batch)
+            local_logits, normalisers = local_logits[kept], normalisers[kept]
+        return ContextMixture(weights[..., batch.scored, :], local_logits, contexts, normalisers, batch.scored)
+
+    def local_logits(self, batch: Batch) -> Float[Tensor, "predictions columns"]:
+        """m_t a_t at the scored positions; minus infinity for padding and for what cannot follow."""
+        equal = self.item_embeddings.new_full((batch.size, self.contexts), 1.0 / self.contexts)
+        one_theta = Batch(batch.inputs, batch.lengths, batch.targets, batch.scored, batch.rows)
+        states = self.states(one_theta, equal)  # theta acts through the contexts alone
+        readout = self.readout(states.hidden, states.local_context, batch.queries)[batch.scored]
+        logits = self.to_item_space(self.dropout_out(readout)) @ self.item_embeddings.T
+        if self.training and self.missing:
+            logits = logits * (torch.rand(len(logits), 1, device=logits.device) >= self.missing)
+        seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
+        excluded = torch.zeros_like(logits)
+        excluded[:, 0] = -math.inf
+        if seen is not None:
+            seen.exclude_(excluded)
+        return logits + excluded
+
+    def to_come(
+        self,
+        batch: Batch,
+        theta: Float[Tensor, "*theta_shape contexts"],
+        contexts: Float[Tensor, "contexts columns"],
+        normalisers: Float[Tensor, "positions contexts"],
+    ) -> Float[Tensor, "*draws rows time contexts"]:
+        """p(z_{t+1} | x_1..x_t, theta), from the normalisers of every position that is no padding."""
+        of_items = contexts.T[batch.inputs]  # (B, T, K)
+        given = torch.ones_like(of_items)  # normaliser of the step before; x_1 has none
+        before = batch.valid & (torch.arange(batch.inputs.shape[1], device=theta.device) < batch.lengths[:, None] - 1)
+        given[:, 1:][before[:, :-1]] = normalisers[before[batch.valid]]
+        emission = torch.where(batch.valid.unsqueeze(-1), of_items / given, 1.0)
+        run = context_filter_per_step if batch.scope == "filtering" else context_filter
+        return run(theta, emission, self.drift)
+
+
+def every_position(batch: Batch) -> Batch:
+    """The same rows with a query after every input."""
+    scope: Scope = "filtering" if batch.scope == "filtering" else "sequence"
+    return Batch(batch.inputs, batch.lengths, batch.inputs, batch.valid, batch.rows, scope)
+
+
+def at_queries(values: Tensor, batch: Batch, per_step: bool = False) -> Float[Tensor, "*draws rows queries contexts"]:
+    """A value for every query, of values that rows have, or steps (``per_step``, or in the filtering scope)."""
+    if per_step or batch.scope == "filtering":
+        return at_positions(values, batch.queries)
+    return values.unsqueeze(-2).expand(*values.shape[:-1], batch.scored.shape[1], values.shape[-1])
+
+
+def scored_among_valid(batch: Batch) -> Tensor:
+    """Which of the positions that are no padding are scored, in their order."""
+    scored = torch.zeros_like(batch.valid)
+    rows, queries = batch.scored.nonzero(as_tuple=True)
+    scored[rows, batch.queries[rows, queries]] = True
+    return scored[batch.valid]
