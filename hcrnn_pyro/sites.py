@@ -83,6 +83,16 @@ def is_latent(site: Any) -> bool:
     return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
 
 
+def is_deterministic(site: Any) -> bool:
+    """Whether a message or trace node is ``pyro.deterministic``."""
+    return site["type"] == "sample" and bool(site["infer"].get("_deterministic", False))
+
+
+def is_data(site: Any) -> bool:
+    """Whether a message or trace node is an observed random variable."""
+    return site["type"] == "sample" and site["is_observed"] and not is_deterministic(site)
+
+
 def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:
     """Give a per-row distribution its time axis where the batch's scope wants one.
 

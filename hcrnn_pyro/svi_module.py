@@ -24,7 +24,7 @@ from hcrnn_pyro.averaging import WeightAverage
 from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
-from hcrnn_pyro.elbo import Objective, Terms, Totals
+from hcrnn_pyro.elbo import Objective, Terms, Totals, make_bound
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.files import whole_file
@@ -69,7 +69,7 @@ class SVIModule(pl.LightningModule):
         self, model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, history_file: Path | None
     ) -> None:
         super().__init__()
-        self.objective = Objective(model, guide, pyro.infer.Trace_ELBO())
+        self.objective = Objective(model, guide, make_bound(config.objective, config.particles), config.free_bits)
         self.predictive = PosteriorPredictive(model, guide)
         self.average = WeightAverage(self.objective, config.averaging)
         self.data = data
@@ -202,8 +202,9 @@ class SVIModule(pl.LightningModule):
         metrics = summarise(self._ranks())
         self._require_finite("nll", metrics["nll"])
         totals = Totals()
+        elbo = Objective(self.predictive.model, self.predictive.guide, pyro.infer.Trace_ELBO())
         for batch in share(batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS)):
-            totals.add(self.objective(batch.to(self.device)))
+            totals.add(elbo(batch.to(self.device)))
         totals.add_other_ranks()
         metrics["elbo"] = totals.means()["elbo"]
         self._require_finite("elbo", metrics["elbo"])

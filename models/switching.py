@@ -19,8 +19,8 @@ Axes: B rows, T time, N scored predictions, V items, E = H embedding and hidden 
 In HCRNN theta only tilts an attention inside the recurrence, which can do without it, and the ELBO lets theta go. Here
 each item comes from a context: b_k is its law over items (Dieng, Ruiz and Blei, "Topic modeling in embedding spaces",
 2020), and the temporary context h_t of HCRNN-3+Bi re-weighs it. The contexts are summed out exactly. At a share r of
-the training's steps the temporary context is missing (m_t = 0), and only theta can tell what comes: as Bowman et al. (2016)
-drop words, so that h_t cannot make theta idle.
+the training's steps the temporary context is missing (m_t = 0), and only theta can tell what comes: as Bowman et al.
+(2016) drop words, so that h_t cannot make theta idle.
 """
 
 from __future__ import annotations
