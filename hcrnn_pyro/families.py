@@ -19,7 +19,7 @@ from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from hcrnn_pyro.simplex import SMALLEST_PROPORTION, bijection_to
+from hcrnn_pyro.simplex import SMALLEST_PROPORTION, bijection_to, is_simplex
 from hcrnn_pyro.sites import LatentSite, SupportMismatch
 
 SMALLEST_SCALE = 1e-6
@@ -93,7 +93,7 @@ class DirichletFamily(nn.Module):
 
     def __init__(self, site: LatentSite, features: int) -> None:
         super().__init__()
-        if site.support is not constraints.simplex:
+        if not is_simplex(site.support):
             raise SupportMismatch(
                 f"A Dirichlet posterior needs a latent that lives on the simplex; the prior's {site.name}, of shape "
                 f"{tuple(site.shape)}, has the support {_named(site.support)}."
@@ -136,7 +136,7 @@ class Point(nn.Module):
 
 def on_support(unconstrained: TorchDistributionMixin, site: LatentSite) -> TorchDistributionMixin:
     """The law of a latent whose unconstrained form, event shape (D,), has the given one."""
-    if site.support is constraints.real:
+    if isinstance(site.support, type(constraints.real)):  # by type, as copying a guide copies the support
         return unconstrained
     return dist.TransformedDistribution(unconstrained, [bijection_to(site.support)])
 

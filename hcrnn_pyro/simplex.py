@@ -57,8 +57,13 @@ class CentredSoftmax(Transform):
 
 def bijection_to(support: Constraint) -> Transform:
     """From R^D to a support; what it maps is remembered, so that a draw's density is that of what was drawn."""
-    bijection: Transform = CentredSoftmax() if support is constraints.simplex else biject_to(support)
+    bijection: Transform = CentredSoftmax() if is_simplex(support) else biject_to(support)
     return bijection.with_cache(1)
+
+
+def is_simplex(support: Constraint) -> bool:
+    """Whether a support is the simplex; a guide that was copied or unpickled holds another instance of it."""
+    return isinstance(support, type(constraints.simplex))
 
 
 def _spread(x: Tensor) -> Tensor:
