@@ -22,8 +22,8 @@ class DirichletLaplace(nn.Module):
 
     The Laplace approximation of Dirichlet(a, ..., a) in the softmax basis, off the diagonal of its covariance left out.
     Support of ``eta``: R^K. E[theta_k] = 1 / K, as the Dirichlet has it. The variance has no closed form; as K grows,
-    Var[theta_k] -> (e^(s^2) - 1) / K^2. It is close to the Dirichlet for a well above 1 and has fewer proportions next
-    to 0 for a below.
+    Var[theta_k] -> (e^(s^2) - 1) / K^2, and as a grows, to (1 - 1 / K) times the Dirichlet's. For a below 1 fewer
+    proportions are next to 0 than the Dirichlet has.
 
     Source: Srivastava and Sutton, "Autoencoding Variational Inference for Topic Models", ICLR 2017; the approximation:
     MacKay, "Choice of Basis for Laplace Approximation", Machine Learning 1998.
