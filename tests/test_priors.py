@@ -15,6 +15,7 @@ from pyro.infer import Trace_ELBO
 from scipy import stats
 from scipy.special import expit, logsumexp
 
+from experiments.svi import main
 from guides import BagOfItems
 from hcrnn_pyro.checks import require_proportions
 from hcrnn_pyro.data.batches import SCOPES, make_batch
@@ -22,6 +23,7 @@ from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.posterior.draws import draw
+from hcrnn_pyro.runs import load_run
 from hcrnn_pyro.sites import latent_sites
 from hcrnn_pyro.training import fit
 from hcrnn_pyro.training_config import TrainingConfig
@@ -119,7 +121,7 @@ def test_padding_adds_nothing_to_any_density():
         prior, batch = PRIORS[name](CONTEXTS), batch_of("filtering")
         trace = prior_trace(prior, batch)
         latents = {site.name: trace.nodes[site.name]["value"] for site in latent_sites(prior)}
-        # Half of a padded step's value is another legal value on every support: the first step's.
+        # The first step's value is a legal one on every support.
         moved = {key: torch.where(batch.valid[..., None], value, value[:, :1]) for key, value in latents.items()}
         other = prior_trace(prior, batch, **moved)
         for part in (trace, other):
@@ -128,13 +130,17 @@ def test_padding_adds_nothing_to_any_density():
             torch.testing.assert_close(trace.nodes[site]["log_prob"], other.nodes[site]["log_prob"])
 
 
+def tiny_set():
+    items = pd.DataFrame({"item_id": [str(item) for item in range(1, 10)]})
+    return DataSet("toy", SEQUENCES, SEQUENCES, SEQUENCES, items)
+
+
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_tiny_set_is_trained_on(name):
-    items = pd.DataFrame({"item_id": [str(item) for item in range(1, 10)]})
     model = HCRNN("hcrnn3-bi", 9, PRIORS[name], hidden=6, contexts=CONTEXTS)
     scope = "filtering" if name == "random-walk" else "sequence"
     config = TrainingConfig(epochs=1, batch_size=2, scope=scope, device="cpu", check_every_batch=True)
-    result = fit(model, BagOfItems(model), DataSet("toy", SEQUENCES, SEQUENCES, SEQUENCES, items), config)
+    result = fit(model, BagOfItems(model), tiny_set(), config)
     assert np.isfinite(result.history[["train_loss", "train_kl", "valid_elbo"]]).all(axis=None)
 
 
@@ -222,13 +228,59 @@ def test_density_of_a_walk_by_a_loop_over_its_steps():
         expected = stats.norm.logpdf(eta[row, 0]).sum()
         for t in range(1, length):
             expected += stats.norm.logpdf(eta[row, t], eta[row, t - 1], 0.3).sum()
-        assert float(trace.nodes["eta"]["log_prob"][row]) == pytest.approx(expected)
+        assert float(trace.nodes["eta"]["log_prob"][row].detach()) == pytest.approx(expected)
 
 
 def test_a_walk_has_no_theta_of_a_whole_row():
     for scope in ("sequence", "prefix"):
         with pytest.raises(UserError, match=f"the {scope} scope.*use --scope filtering and --evaluation one-pass"):
             prior_trace(RandomWalk(CONTEXTS), batch_of(scope))
+
+
+@pytest.mark.parametrize(
+    ("flags", "scope"),
+    [([], "sequence"), (["--scope", "filtering"], "prefix"), (["--evaluation", "one-pass"], "sequence")],
+)
+def test_a_run_that_would_need_another_scope_is_refused_and_leaves_nothing(tmp_path, monkeypatch, flags, scope):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"a row of the {scope} scope.*use --scope filtering and --evaluation one-pass"):
+        main(["--hidden", "6", "--contexts", "3", "--device", "cpu", "--prior", "random-walk", *flags])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fit_refuses_what_it_could_not_train_or_validate(tmp_path):
+    class Stepless(LogisticNormal):
+        def forward(self, batch):
+            if batch.scope == "filtering" and self.refuses:
+                raise UserError("No steps here.")
+            return super().forward(batch)
+
+    for make_prior, sentence in ((RandomWalk, "--scope filtering"), (Stepless, "No steps here")):
+        model = HCRNN("hcrnn3-bi", 9, make_prior, hidden=6, contexts=CONTEXTS)
+        model.prior.refuses = False
+        guide = BagOfItems(model)
+        model.prior.refuses = True
+        before = model.item_embeddings.detach().clone()
+        with pytest.raises(UserError, match=sentence):
+            fit(model, guide, tiny_set(), TrainingConfig(epochs=1, device="cpu"), tmp_path)
+        assert torch.equal(model.item_embeddings, before)
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_walk_by_the_command(tmp_path):
+    flags = [
+        "--prior",
+        "random-walk",
+        "--scope",
+        "filtering",
+        "--evaluation",
+        "one-pass",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    main(["--hidden", "6", "--contexts", "3", "--epochs", "1", "--batch-size", "64", "--device", "cpu", *flags])
+    assert isinstance(load_run(tmp_path / "run").model.prior, RandomWalk)
 
 
 # Moments of theta
