@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import TransformedDistribution, constraints
+from pyro.distributions import TransformedDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -64,7 +64,7 @@ def _latent_site(site: Any) -> LatentSite:
         f"In the filtering scope the prior's {name} should have a value for every step, event shape (T, ...); for "
         f"T = 1 it has {tuple(event_shape)}. hcrnn_pyro.sites.over_steps gives a distribution its time axis.",
     )
-    while isinstance(support, constraints.independent):
+    while hasattr(support, "base_constraint"):  # an event's dimensions, or a mixture, around where a value lives
         support = support.base_constraint
     require(
         not support.is_discrete,

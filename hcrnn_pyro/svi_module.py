@@ -26,12 +26,14 @@ from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
 from hcrnn_pyro.elbo import Objective, Terms, Totals, make_bound
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.evaluation import SCOPE_OF, Method, evaluate, summarise
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
 from hcrnn_pyro.training_config import TrainingConfig
 
+VALIDATION: Method = "one-pass"
+VALIDATION_SCOPE = SCOPE_OF[VALIDATION]
 VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
 
 
@@ -91,11 +93,6 @@ class SVIModule(pl.LightningModule):
         batches = Batches(self.data.train, config.scope, config.batch_size, self.epoch_seed, rank(), world_size())
         self.batches = len(batches)
         return batches
-
-    def smallest_batch(self) -> Batch:
-        """One short row, to try the pair on."""
-        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        return next(batches_by_length(self.data.train, self.config.scope, positions=1)).to(device)
 
     @property
     def epoch_seed(self) -> int:
@@ -212,7 +209,7 @@ class SVIModule(pl.LightningModule):
         return metrics
 
     def _ranks(self) -> pd.DataFrame:
-        return evaluate(self.predictive, self.data.valid, "one-pass", self.device, self.data.catalogue_size)
+        return evaluate(self.predictive, self.data.valid, VALIDATION, self.device, self.data.catalogue_size)
 
     def _require_finite(self, name: str, value: float) -> None:
         if not np.isfinite(value):
