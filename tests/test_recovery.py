@@ -38,10 +38,10 @@ def test_the_likelihood_sums_over_all_paths(data):
     batch = make_batch(sequences, rows, sequences.lengths[rows] - 1, "sequence")
     items = whole_sequences(batch)
     for row in rows:
-        assert items[row][items[row] > 0].tolist() == sequences[row].tolist()
+        assert items[row][items[row] > 0].tolist() == sequences[int(row)].tolist()
     theta = torch.tensor([[0.3, 0.7], [0.5, 0.5], [0.9, 0.1], [0.01, 0.99]], dtype=torch.float64)
     found = truth.log_likelihood(truth.emission_of(items), theta)
-    expected = [by_enumeration(truth, sequences[row], theta[row].numpy()) for row in rows]
+    expected = [by_enumeration(truth, sequences[int(row)], theta[row].numpy()) for row in rows]
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
 
 
