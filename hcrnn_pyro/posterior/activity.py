@@ -149,7 +149,7 @@ def _read(prior: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: B
     for trace in (inferred, replayed):
         trace.compute_log_prob()
     theta = replayed.nodes["_RETURN"]["value"].double()  # (S, B, K)
-    anew = plate(program)(batch).double()
+    anew: Tensor = poutine.trace(plate(program)).get_trace(batch).nodes["_RETURN"]["value"].double()
     shape = (samples, batch.size, theta.shape[-1])
     theta, anew = theta.expand(shape), anew.expand(shape)
     return _Rows(

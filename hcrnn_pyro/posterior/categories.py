@@ -29,6 +29,7 @@ def category_memberships(items: pd.DataFrame) -> pd.DataFrame:
         "categories" in items, "This data set's items have no categories, so contexts have none to be held against."
     )
     flags = items["categories"].fillna("").str.get_dummies("|").astype(float).reset_index(drop=True)
+    flags = flags.drop(columns="", errors="ignore")  # some versions of pandas take no name for a name
     return flags.div(flags.sum(axis=1).clip(lower=1.0), axis=0)
 
 

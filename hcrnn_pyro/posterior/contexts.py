@@ -6,13 +6,12 @@ Axes: K contexts, V items, S draws, B sequences. Column v of an array over items
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import nn
 
 from hcrnn_pyro.errors import require
 
@@ -20,7 +19,7 @@ KNOWN = ("title", "categories")  # columns of the items that are shown where the
 
 
 @torch.no_grad()
-def context_items(model: nn.Module) -> np.ndarray:
+def context_items(model: Any) -> np.ndarray:
     """How strongly each context speaks for each item, (K, V): the one place that decides it.
 
     A model that gives every context a law over items, ``context_distributions() -> (K, V + 1)`` probabilities, is read

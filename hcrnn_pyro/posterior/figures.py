@@ -166,7 +166,7 @@ def draw_ranks(ranks: np.ndarray, draws: int, axes: Any = None, bins: int = 20) 
 
 
 def draw_frontier(points: pd.DataFrame, axes: Any = None) -> Any:
-    """Rate against distortion: what each pair spends on theta and what that buys; columns ``kl``, ``nll``, ``label``."""
+    """What each pair spends on theta against what that buys; columns ``kl``, ``nll`` and ``label``."""
     axes = _axes(axes, 5.4, 4.0)
     for number, (label, group) in enumerate(points.groupby("label", sort=False)):
         shown = group.sort_values("kl")
