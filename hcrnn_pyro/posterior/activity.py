@@ -148,8 +148,7 @@ def _read(prior: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: B
     replayed = poutine.trace(plate(poutine.replay(program, inferred))).get_trace(batch)
     for trace in (inferred, replayed):
         trace.compute_log_prob()
-    theta = replayed.nodes["_RETURN"]["value"].double()  # (S, B, K)
-    anew: Tensor = poutine.trace(plate(program)).get_trace(batch).nodes["_RETURN"]["value"].double()
+    theta, anew = (_returned(trace) for trace in (replayed, poutine.trace(plate(program)).get_trace(batch)))
     shape = (samples, batch.size, theta.shape[-1])
     theta, anew = theta.expand(shape), anew.expand(shape)
     return _Rows(
@@ -159,6 +158,11 @@ def _read(prior: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: B
         context_kl=_context_kl(inferred, replayed, shape),
         prior_moments=torch.stack([anew.sum(dim=(0, 1)), anew.square().sum(dim=(0, 1))]),
     )
+
+
+def _returned(trace: poutine.Trace) -> Tensor:
+    value: Any = trace.nodes["_RETURN"]["value"]
+    return value.double()
 
 
 def _log_density(trace: poutine.Trace, shape: tuple[int, int, int]) -> Tensor:

@@ -64,7 +64,7 @@ def test_the_law_that_drew_the_data_is_calibrated_and_a_sharper_one_is_not():
     assert honest.ece < 0.04
     assert honest.misplaced < 0.04
     sure = reliability(lambda batch: (3 * log_laws[batch.rows]).log_softmax(dim=1), sequences)
-    sharp = (3 * log_laws).log_softmax(dim=1).exp().numpy()
+    sharp = (3 * log_laws).softmax(dim=1).numpy()[:, 1:]
     expected = np.mean(sharp.max(axis=1) - laws[np.arange(3000), sharp.argmax(axis=1)])  # what it promises too much
     assert expected > 0.15
     assert sure.ece == pytest.approx(expected, abs=0.03)
@@ -74,7 +74,7 @@ def test_the_law_that_drew_the_data_is_calibrated_and_a_sharper_one_is_not():
 
 def test_the_best_prediction_of_the_synthetic_data_is_calibrated():
     data = synthetic()
-    part = data.test.take(np.arange(60))
+    part = data.test.take(np.arange(30))
     found = reliability(data.truth, part, "one-pass", items=data.catalogue_size)
     assert found.predictions == part.predictions
     assert found.ece < 0.8 * math.sqrt(15 * 0.25 / found.predictions) + 0.03
@@ -82,5 +82,5 @@ def test_the_best_prediction_of_the_synthetic_data_is_calibrated():
 
 
 def test_scores_that_are_no_probabilities_are_named():
-    with pytest.raises(UserError, match="sum to 1 only within 0.5"):
+    with pytest.raises(UserError, match="sum to 1 only within"):
         reliability(constant([0.7, 0.7, 0.1]), SEQUENCES)
