@@ -168,7 +168,7 @@ def draw_ranks(ranks: np.ndarray, draws: int, axes: Any = None, bins: int = 20) 
 
 
 def draw_frontier(points: pd.DataFrame, axes: Any = None) -> Any:
-    """What theta costs against what it buys; columns ``kl`` and ``nll``, nats per sequence, and ``label`` (its colour)."""
+    """What theta costs against what it buys; columns ``kl`` and ``nll``, nats per sequence, and ``label``."""
     axes = _axes(axes, 5.4, 4.0)
     for number, (label, group) in enumerate(points.groupby("label", sort=False)):
         shown = group.sort_values("kl")
