@@ -28,7 +28,7 @@ ACTIVE_SHARE = 0.01  # Burda et al. 2016, whose latents have variance 1: theirs 
 ACTIVE_KL = 0.05  # nats a sequence
 COLLAPSED_KL = 0.5  # nats a sequence
 REMEDY = "Try --guide context-counts with --model hcrnn3-topics."
-SAMPLES = 200  # the share of an idle context is then off by a thousandth, for some hundred sequences
+SAMPLES = 100  # the share of an idle context is then off by a thousandth, for a few hundred sequences
 POSITIONS = 10_000  # rows times time of a batch
 
 
@@ -84,6 +84,8 @@ class Activity:
             return f"theta has collapsed to its prior: {facts}. {REMEDY}"
         if active == 0:
             return f"theta differs from its prior, but in the same way for all sequences: {facts}. {REMEDY}"
+        if self.kl < COLLAPSED_KL:
+            return f"theta follows the sequences, but faintly: {facts}. {REMEDY}"
         return f"theta follows the sequences: {facts}."
 
 
