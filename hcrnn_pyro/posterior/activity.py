@@ -5,8 +5,7 @@ Axes: S draws, B sequences, K contexts. It takes a pass of guide and prior, none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,13 +14,14 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 
 from hcrnn_pyro.data.batches import Batch, batches_by_length
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.parameters import unannounced
+from hcrnn_pyro.posterior.undisturbed import undisturbed
 from hcrnn_pyro.sites import is_latent
 
 ACTIVE_SHARE = 0.01  # Burda et al. 2016, whose latents have variance 1: theirs is a share of the prior's variance too
@@ -29,7 +29,7 @@ ACTIVE_KL = 0.05  # nats a sequence
 COLLAPSED_KL = 0.5  # nats a sequence
 REMEDY = "Try --guide context-counts with --model hcrnn3-topics."
 SAMPLES = 100  # the share of an idle context is then off by a thousandth, for a few hundred sequences
-POSITIONS = 10_000  # rows times time of a batch
+POSITIONS = 200_000  # draws times rows times time of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,8 @@ def posterior_activity(
         device: where the pair is.
     """
     require(samples >= 2, f"A variance needs 2 draws or more; got {samples}.")
-    with _at_rest(model, guide), _own_randomness(seed, device), unannounced():
-        batches = batches_by_length(sequences, "sequence", POSITIONS)
+    with undisturbed(model, guide, seed=seed, device=device), unannounced():
+        batches = batches_by_length(sequences, "sequence", max(1, POSITIONS // samples))
         rows = [_read(model.prior, guide, batch.to(device), samples) for batch in batches]
     mean, within, kl = (torch.cat([getattr(part, name) for part in rows]) for name in ("mean", "within", "kl"))
     require(len(mean) >= 2, f"How theta differs between sequences needs two or more; got {len(mean)}.")
@@ -189,24 +189,3 @@ def _independent_normals(distribution: Any) -> Any:
     while isinstance(distribution, dist.Independent | dist.MaskedDistribution):
         distribution = distribution.base_dist
     return distribution if isinstance(distribution, torch.distributions.Normal) else None
-
-
-@contextmanager
-def _at_rest(*parts: Any) -> Iterator[None]:
-    """Without dropout."""
-    modules = [module for part in parts if isinstance(part, nn.Module) for module in part.modules()]
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device | str) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -15,21 +15,12 @@ import pandas as pd
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.figures import COLOURS, HOW, MARKERS, can_draw
 from hcrnn_pyro.posterior.activity import ACTIVE_KL, ACTIVE_SHARE, Activity
+from hcrnn_pyro.posterior.predictive_checks import STATISTIC_NAMES
 from hcrnn_pyro.posterior.reliability import Reliability
 
 BLUE, ORANGE, GREEN = COLOURS[:3]
 GREY = "0.55"
 K_HAT_LIMITS = (0.7, "above 0.7: not to be trusted")  # Vehtari et al. 2024
-STATISTIC_NAMES = {
-    "repeated_share": "repeated events, share",
-    "distinct_items": "different items per sequence",
-    "log_popularity": "popularity, mean log(1 + training count)",
-    "item_gini": "Gini coefficient of item counts",
-    "context_switches": "switches of context, share of neighbours",
-    "context_run": "events in a row of one context, mean",
-    "longest_run": "longest such run per sequence, mean",
-    "known_neighbours": "neighbours known from training, share",
-}
 
 
 def draw_reliability(result: Reliability, axes: Any = None) -> Any:
@@ -43,7 +34,14 @@ def draw_reliability(result: Reliability, axes: Any = None) -> Any:
     axes.plot([smallest, 1], [smallest, 1], color=GREY, linewidth=1, label="perfect")
     for number, (name, curve) in enumerate(named.items()):
         seen = curve.observed > 0  # a logarithmic axis has no 0
-        axes.plot(curve.predicted[seen], curve.observed[seen], MARKERS[number], color=COLOURS[number], label=name)
+        axes.plot(
+            curve.predicted[seen],
+            curve.observed[seen],
+            MARKERS[number],
+            color=COLOURS[number],
+            markersize=4,
+            label=name,
+        )
     axes.set(xscale="log", yscale="log", xlabel="predicted probability", ylabel="observed frequency")
     axes.set_title(f"Calibration of {result.predictions:,} predictions")
     return _finish(axes)
@@ -86,6 +84,7 @@ def draw_profile(profile: pd.DataFrame, axes: Any = None) -> Any:
     image = axes.imshow(table, cmap="cividis", aspect="auto", vmin=0.0, vmax=1.0)
     axes.set_yticks(range(len(table)), table.index)
     _name_contexts(axes, table.columns)
+    axes.set_xlim(-0.5, table.shape[1] - 0.5)
     axes.set_title("Categories of the items that lead each context")
     axes.figure.colorbar(image, ax=axes, label="share of the leading items")
     return axes
