@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hcrnn_pyro.averaging import WeightAverage
+from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
@@ -28,12 +29,14 @@ from hcrnn_pyro.elbo import Objective, Terms, Totals, make_bound
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import SCOPE_OF, Method, evaluate, summarise
 from hcrnn_pyro.files import whole_file
+from hcrnn_pyro.posterior.activity import posterior_activity
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
 from hcrnn_pyro.training_config import TrainingConfig
 
 VALIDATION: Method = "one-pass"
 VALIDATION_SCOPE = SCOPE_OF[VALIDATION]
+EPOCH_DRAWS = 20  # of theta for each sequence of the valid part, to see whether it is alive
 VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
 
 
@@ -205,8 +208,17 @@ class SVIModule(pl.LightningModule):
         totals.add_other_ranks()
         metrics["elbo"] = totals.means()["elbo"]
         self._require_finite("elbo", metrics["elbo"])
+        metrics |= self._activity()
         self.train()
         return metrics
+
+    def _activity(self) -> dict[str, float]:
+        """How many contexts follow the sequences, where there are some: a posterior that collapses is seen at once."""
+        model, guide = self.predictive.model, self.predictive.guide
+        if not isinstance(model, ContextModel) or len(self.data.valid) < 2:
+            return {}
+        activity = posterior_activity(model, guide, self.data.valid, EPOCH_DRAWS, self.config.scope, device=self.device)
+        return {"kl": activity.kl, "active": float(activity.active.sum())}
 
     def _ranks(self) -> pd.DataFrame:
         return evaluate(self.predictive, self.data.valid, VALIDATION, self.device, self.data.catalogue_size)
