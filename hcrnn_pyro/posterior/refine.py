@@ -33,7 +33,7 @@ from hcrnn_pyro.posterior.joint import Joint, frozen, seeded
 from hcrnn_pyro.posterior.weights import elbo, iwae_bound, pareto_k, require_spread
 
 MOMENTS = 2000  # draws of the guide from which the Normals start
-PARTICLES = 16  # draws of each row in one step
+PARTICLES = 4  # draws of each row in one step
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def refine(
     model: Callable[[Batch], Any],
     guide: Callable[[Batch], Any],
     batch: Batch,
-    steps: int = 300,
+    steps: int = 200,
     learning_rate: float = 0.05,
     seed: int = 0,
 ) -> RefinedPosterior:
@@ -129,7 +129,7 @@ def inference_gap(
     guide: Callable[[Batch], Any],
     batch: Batch,
     samples: int = 1000,
-    steps: int = 300,
+    steps: int = 200,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Split the gap of every row of a batch.

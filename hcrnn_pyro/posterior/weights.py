@@ -125,9 +125,7 @@ def elbo(log_weights: Float[Tensor, "draws rows"]) -> Float[np.ndarray, " rows"]
     return means
 
 
-def iwae_bound(
-    log_weights: Float[Tensor, "draws rows"], samples: int | None = None
-) -> Float[np.ndarray, " rows"]:
+def iwae_bound(log_weights: Float[Tensor, "draws rows"], samples: int | None = None) -> Float[np.ndarray, " rows"]:
     """E[log 1/M sum_m w_m] of every row: between the ELBO (M = 1) and the log evidence (M to infinity), in nats.
 
     Args:
