@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import nn
+from torch.distributions import MultivariateNormal
 
 from hcrnn_pyro.data.batches import Batch
 
@@ -49,23 +50,23 @@ class LinearGaussian(nn.Module):
 
     @torch.no_grad()
     def log_evidence(self):
-        """(B,)"""
+        """Of each row, (B,)."""
         covariance = self.loading @ self.loading.T + self.noise**2 * torch.eye(SIZE, dtype=torch.float64)
-        return torch.distributions.MultivariateNormal(torch.zeros(SIZE, dtype=torch.float64), covariance).log_prob(
-            self.y
-        )
+        return MultivariateNormal(torch.zeros(SIZE, dtype=torch.float64), covariance).log_prob(self.y)
 
 
 class Guide(nn.Module):
-    """The posterior, its scales times ``factor`` and its mean moved by ``shift`` of them along the Cholesky axes."""
+    """The posterior, its scales times ``factor`` and its mean ``shift`` standard deviations away."""
 
     def __init__(self, model, factor=1.0, shift=0.0):
         super().__init__()
         mean, covariance = model.posterior()
         tril = torch.linalg.cholesky(covariance)
-        self.mean = nn.Parameter(mean + shift * tril.sum(-1))
+        # Towards the first context and away from the second: softmax would not see all of them move together.
+        direction = torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64) / 2**0.5
+        self.mean = nn.Parameter(mean + shift * tril @ direction)
         self.tril = nn.Parameter(factor * tril)
-        self.kl = CONTEXTS * (factor**2 - 1 - math.log(factor**2) + shift**2) / 2
+        self.kl = (CONTEXTS * (factor**2 - 1 - math.log(factor**2)) + shift**2) / 2
 
     def forward(self, batch):
         with pyro.plate("sequences", batch.size, dim=-1):

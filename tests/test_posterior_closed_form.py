@@ -19,8 +19,7 @@ from hcrnn_pyro.posterior.refine import inference_gap, refine
 from hcrnn_pyro.posterior.sbc import calibration_of, ranks_among
 from hcrnn_pyro.posterior.sensitivity import power_scaling
 from hcrnn_pyro.posterior.weights import effective_sample_size, elbo, guide_quality, iwae_bound, pareto_k
-
-from .linear_gaussian import CONTEXTS, Guide, LinearGaussian, batch_of
+from tests.linear_gaussian import CONTEXTS, Guide, LinearGaussian, batch_of
 
 ROWS = 12
 FAULTS = {
@@ -56,20 +55,22 @@ def test_the_gap_of_a_bad_guide_is_its_divergence_from_the_posterior(model, faul
 
 
 def test_k_hat_sees_the_narrow_guide_and_not_the_wide_one(model):
-    """With scales of f < 1 the weights are Pareto with k = 1 - f^2, 0.75 here (times a slow factor, so that a fit to
-    the tail of few draws finds more); with scales of f > 1 they are bounded. The mean over rows of k-hat at 2000 draws
-    has a standard error near 0.03."""
-    k = {
-        fault: pareto_k(draw(model, Guide(model, **settings), batch_of(ROWS), 2000).log_weights)
-        for fault, settings in FAULTS.items()
-    }
-    assert 0.7 < k["narrow"].mean() < 1.1
-    assert np.all(k["wide"] < 0.3)
-    assert np.all(k["shifted"] < 0.7)
+    """It is blind to too wide a guide, whose weights are bounded: that is what calibration is for.
+
+    With scales of f < 1 the weights are Pareto with k = 1 - f^2, 0.75 here, times a factor that varies slowly, so that
+    a fit to few draws finds more. Standard errors of the means over rows are near 0.03.
+    """
+
+    def k_hat(fault):
+        return pareto_k(draw(model, Guide(model, **FAULTS[fault]), batch_of(ROWS), 2000).log_weights)
+
+    assert 0.75 < k_hat("narrow").mean() < 1.1
+    assert np.all(k_hat("wide") < 0.3)
+    assert k_hat("shifted").mean() < 0.6
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_refining_finds_the_posterior_and_splits_the_gap(model, fault):
+def test_refining_finds_the_posterior(model, fault):
     guide, batch = Guide(model, **FAULTS[fault]), batch_of(ROWS)
     refined = refine(model, guide, batch)
     mean, covariance = model.posterior()
@@ -77,6 +78,10 @@ def test_refining_finds_the_posterior_and_splits_the_gap(model, fault):
     assert float(((refined.location - mean) / scales).abs().max()) < 0.02
     found = refined.scale_tril @ refined.scale_tril.transpose(1, 2)
     assert float(((found - covariance) / scales / scales[:, None]).abs().max()) < 0.03
+
+
+def test_the_inference_gap_of_a_shifted_guide_is_all_amortisation(model):
+    guide, batch = Guide(model, shift=1.0), batch_of(ROWS)
     gaps = inference_gap(model, guide, batch, samples=4000)
     np.testing.assert_allclose(gaps["evidence"], model.log_evidence(), atol=0.005)
     np.testing.assert_allclose(gaps["family_gap"], 0.0, atol=0.005)
@@ -110,27 +115,26 @@ def test_a_refined_posterior_has_the_density_that_its_normal_gives():
     assert float(refined.scale_tril[:, 2:, :2].abs().max()) > 0.01  # they are dependent indeed
 
 
-def test_nuts_finds_the_posterior_and_measures_a_guide_against_it(model):
-    batch, exact = batch_of(ROWS), Guide(model)
-    posterior = run_nuts(model, exact, batch, draws=300, warmup=150)
+def test_nuts_finds_the_posterior_and_measures_a_guide_against_it():
+    model, batch = LinearGaussian(3), batch_of(3)
+    posterior = run_nuts(model, Guide(model, shift=1.0), batch, draws=60, warmup=40)
     assert posterior.divergences == 0
-    assert posterior.r_hat.max() < 1.05
+    assert posterior.r_hat.max() < 1.15
     mean, covariance = model.posterior()
-    z = (posterior.latents["eta"].mean(dim=0) - mean) / covariance.diagonal().sqrt()
-    sizes = torch.from_numpy(posterior.effective_size).sqrt()
-    assert float((z * sizes[:, None]).abs().max()) < 5
-    ratio = posterior.latents["eta"].var(dim=0) / covariance.diagonal()
-    assert float(((ratio - 1) * sizes[:, None] / 2**0.5).abs().max()) < 6  # the variance's draws mix less well
-    torch.testing.assert_close(posterior.theta, posterior.latents["eta"].softmax(-1))
-    good = compare_with_guide(posterior, draw(model, exact, batch, 2000))
-    narrow = compare_with_guide(posterior, draw(model, Guide(model, factor=0.5), batch, 2000))
-    shifted = compare_with_guide(posterior, draw(model, Guide(model, shift=1.0), batch, 2000))
-    assert (good["total_variation"] < 4 * good["error"]).all()
-    assert good["total_variation"].mean() == pytest.approx(good["error"].mean(), rel=0.6)
-    assert good["variance_ratio"].mean() == pytest.approx(1.0, abs=0.15)
-    assert narrow["variance_ratio"].mean() < 0.5
-    assert (shifted["total_variation"] > 2 * shifted["error"]).all()
+    eta = posterior.latents["eta"]
+    root = torch.from_numpy(posterior.effective_size).sqrt().unsqueeze(-1)
+    assert float(((eta.mean(dim=0) - mean) / covariance.diagonal().sqrt() * root).abs().max()) < 5
+    assert eta.var(dim=0).mean(dim=0).numpy() == pytest.approx(covariance.diagonal().numpy(), rel=0.6)
+    torch.testing.assert_close(posterior.theta, eta.softmax(-1))
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    good, narrow, shifted = (
+        compare_with_guide(posterior, draw(model, Guide(model, **settings), batch, 2000))
+        for settings in ({}, {"factor": 0.5}, {"shift": 2.0})
+    )
+    assert (good["total_variation"] < 5 * good["error"]).all()
+    assert (shifted["total_variation"] > 5 * shifted["error"]).all()
+    assert narrow["variance_ratio"].mean() < 0.5 < 0.6 < good["variance_ratio"].mean() < 1.6
+    np.testing.assert_allclose(shifted["mean_difference"] * CONTEXTS / 2, shifted["total_variation"])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +143,7 @@ def test_nuts_finds_the_posterior_and_measures_a_guide_against_it(model):
         ({}, "calibrated"),
         ({"factor": 0.5}, "under-dispersed"),
         ({"factor": 2.0}, "over-dispersed"),
-        ({"shift": 0.7}, "biased"),
+        ({"shift": 0.5}, "biased"),
     ],
 )
 def test_calibration_names_the_fault(settings, verdict):
@@ -153,13 +157,13 @@ def test_calibration_names_the_fault(settings, verdict):
 
 
 def test_calibration_is_wrong_no_more_often_than_it_says():
-    """Uniform ranks, 400 times: a rate of 5 % at most leaves more than 35 alarms to 3 of 1000 seeds."""
+    """Uniform ranks, 200 times: a rate of 5 % leaves more than 20 alarms, or none, to about 1 seed in 1000."""
     random = np.random.default_rng(0)
     groups = np.repeat(["short", "long"], 100)
     alarms = sum(
-        calibration_of(random.integers(0, 100, (200, 3)), 99, groups).verdict != "calibrated" for _ in range(400)
+        calibration_of(random.integers(0, 100, (200, 3)), 99, groups).verdict != "calibrated" for _ in range(200)
     )
-    assert 3 <= alarms <= 35
+    assert 1 <= alarms <= 20
 
 
 def test_a_fault_of_one_group_is_found_there():
@@ -174,7 +178,7 @@ def test_a_fault_of_one_group_is_found_there():
 def test_power_scaling_moves_theta_as_retraining_would(guide):
     """Posterior under prior^a: precision a I + A^T A / s^2; under likelihood^a: I + a A^T A / s^2."""
     model = LinearGaussian(4, noise=2.0)
-    table = power_scaling(draw(model, Guide(model, **guide), batch_of(4), 40_000))
+    table = power_scaling(draw(model, Guide(model, **guide), batch_of(4), 20_000))
     identity, data = torch.eye(CONTEXTS, dtype=torch.float64), (model.loading.T @ model.loading).detach() / 4
     evidence = (model.y @ model.loading).detach() / 4
 
@@ -187,7 +191,7 @@ def test_power_scaling_moves_theta_as_retraining_would(guide):
     for name, powers in {"prior": [(0.8, 1), (1.25, 1)], "likelihood": [(1, 0.8), (1, 1.25)]}.items():
         moves = torch.stack([(mean(*power) - mean(1, 1)).abs().sum(-1) / 2 for power in powers])
         expected = moves.mean(dim=0).numpy() / math.log2(1.25)
-        np.testing.assert_allclose(table[f"{name}_moves"], expected, atol=0.004)
+        np.testing.assert_allclose(table[f"{name}_moves"], expected, atol=0.006)
 
 
 def test_power_scaling_diagnoses_conflict_and_weak_likelihood():
