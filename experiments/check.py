@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     broken = [result.name for result in results if result.verdict == "broken"]
     require(
         not broken,
-        f"\n{len(broken)} of {len(results)} checks fail: {', '.join(broken)}. See docs/checking.md for how to mend them.",
+        f"\n{len(broken)} of {len(results)} checks fail: {', '.join(broken)}. docs/checking.md says how to mend them.",
     )
     print("\nAll is kept.")
 

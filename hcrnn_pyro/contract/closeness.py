@@ -24,7 +24,7 @@ def distance(before: Tensor, after: Tensor) -> str:
 
 
 def location_and_scale(law: Any) -> list[Tensor]:
-    """The centre of a distribution, and its variance or, where that has no closed form, that of what it is made from."""
+    """The centre of a distribution and its variance or, where that has no closed form, that of what it is made from."""
     spread = law
     while True:
         try:

@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from hcrnn_pyro.contract.closeness import distance, location_and_scale, moved
-from hcrnn_pyro.contract.subject import Subject, latents, traced
+from hcrnn_pyro.contract.subject import Subject, latents, site, traced
 from hcrnn_pyro.contract.toy import batch_of
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.runs import load_weights, save_weights
@@ -41,8 +41,8 @@ def a_copy_stands_by_itself(subject: Subject, copied: Callable[[Pair], Pair] = c
         subject,
         twin,
         fresh,
-        "A copied pair should compute with the copied weights; it differs from a new pair with these weights by {}. Keep no "
-        "function that holds the old model, such as a lambda: a bound method (self.embed = model.embed) is copied along.",
+        "A copied pair should compute with the copied weights; it differs from a new pair with these weights by {}. "
+        "Keep no lambda that holds the old model; a bound method (self.embed = model.embed) is copied along.",
     )
 
 
@@ -57,8 +57,8 @@ def weights_come_back(subject: Subject) -> None:
         subject,
         (subject.model, subject.guide),
         fresh,
-        "A pair loaded from its weights should compute the same; it differs by {}. What is learned or counted belongs into "
-        "parameters and persistent buffers (register_buffer), which are saved.",
+        "A pair loaded from its weights should compute the same; it differs by {}. What is learned or counted belongs "
+        "into parameters and persistent buffers (register_buffer), which are saved.",
     )
 
 
@@ -73,9 +73,9 @@ def _computed(subject: Subject, pair: Pair) -> dict[str, Tensor]:
     """The guide's posterior of each latent, and the log-densities under the model at its mean."""
     batch = batch_of(subject.scopes[0])
     inferred = traced(pair[1], batch)
-    laws = {name: location_and_scale(inferred.nodes[name]["fn"]) for name in latents(inferred)}
+    laws = {name: location_and_scale(site(inferred, name)["fn"]) for name in latents(inferred)}
     means = {name: mean for name, (mean, _) in laws.items()}
     drawn = traced(poutine.condition(pair[0], means), batch)
     found = {f"the guide's {name}": torch.stack(torch.broadcast_tensors(*law)) for name, law in laws.items()}
-    scored = {f"the log-density of {name}": drawn.nodes[name]["log_prob"] for name in [*laws, "next_item"]}
+    scored = {f"the log-density of {name}": site(drawn, name)["log_prob"] for name in [*laws, "next_item"]}
     return found | scored

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pyro
+import torch
 from pyro.infer import SVI, Trace_ELBO
-from torch import nn
+from pyro.optim import PyroOptim
+from torch import Tensor, nn
 
 from hcrnn_pyro.contract.subject import DoesNotApply, Subject
 from hcrnn_pyro.contract.toy import batch_of
@@ -22,7 +24,7 @@ def every_parameter_gets_a_gradient(subject: Subject) -> None:
         require(
             not dead,
             f"The loss should depend on every parameter; in the {scope} scope it does not depend on {', '.join(dead)}. "
-            "Use them, leave them out, or set requires_grad to False; a detach or torch.no_grad on the way stops gradients.",
+            "Use them or leave them out; a detach or torch.no_grad on the way stops gradients.",
         )
 
 
@@ -40,14 +42,14 @@ def pyro_svi_trains_the_pair(subject: Subject) -> None:
         ]
         require(
             not still,
-            f"pyro.infer.SVI should train every parameter; in the {scope} scope it left {', '.join(still)} where they were. "
-            "It learns of them from hcrnn_pyro.parameters.announce_parameters('guide', self), first in forward.",
+            f"pyro.infer.SVI should train every parameter; in the {scope} scope it left {', '.join(still)} where they "
+            "were. It learns of them from hcrnn_pyro.parameters.announce_parameters('guide', self), first in forward.",
         )
         taken = [name for name, parameter in _parameters(*other).items() if not parameter.equal(others[name])]
         require(
             not taken,
-            f"Training one pair should leave another in the process alone; it moved the other's {', '.join(taken)}. Keep "
-            "parameters in the module, not in Pyro's global store (pyro.param, pyro.module) or in a global variable.",
+            f"Training one pair should leave another in the process alone; it moved the other's {', '.join(taken)}. "
+            "Keep parameters in the module, not in Pyro's global store (pyro.param, pyro.module).",
         )
 
 
@@ -66,7 +68,7 @@ def _parameters(model: nn.Module, guide: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _values(pair: tuple[nn.Module, nn.Module]) -> dict[str, nn.Parameter]:
+def _values(pair: tuple[nn.Module, nn.Module]) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in _parameters(*pair).items()}
 
 
@@ -81,4 +83,4 @@ def _dead(model: nn.Module, guide: nn.Module, scope: Scope) -> list[str]:
 
 def _step(pair: tuple[nn.Module, nn.Module], scope: Scope) -> None:
     with pyro.validation_enabled(True):  # as it is where a user trains
-        SVI(*pair, pyro.optim.Adam({"lr": 0.03}), Trace_ELBO()).step(batch_of(scope))
+        SVI(*pair, PyroOptim(torch.optim.Adam, {"lr": 0.03}), Trace_ELBO()).step(batch_of(scope))

@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from hcrnn_pyro.contract.closeness import distance, is_a_point, moved
-from hcrnn_pyro.contract.subject import DoesNotApply, Subject, latents, traced
+from hcrnn_pyro.contract.subject import DoesNotApply, Subject, traced
 from hcrnn_pyro.contract.toy import batch_of
 from hcrnn_pyro.data.batches import Scope
 from hcrnn_pyro.elbo import Objective

@@ -10,7 +10,7 @@ from pyro import poutine
 from torch import Tensor
 
 from hcrnn_pyro.contract.closeness import distance, location_and_scale, moved
-from hcrnn_pyro.contract.subject import DoesNotApply, Subject, latents, traced, values_of
+from hcrnn_pyro.contract.subject import DoesNotApply, Subject, latents, site, traced, values_of
 from hcrnn_pyro.contract.toy import OTHER_FIRST_INPUT, OTHER_FUTURE, OTHER_LAST_INPUT, SAME_PAST, SEQUENCES, batch_of
 from hcrnn_pyro.contracts import has_parameters
 from hcrnn_pyro.data.batches import Batch, Scope
@@ -34,7 +34,7 @@ def _require_causal_guide(subject: Subject) -> None:
     ours, theirs = (traced(subject.guide, batch) for batch in _two("filtering"))
     for name in latents(ours):
         pairs = zip(
-            location_and_scale(ours.nodes[name]["fn"]), location_and_scale(theirs.nodes[name]["fn"]), strict=True
+            location_and_scale(site(ours, name)["fn"]), location_and_scale(site(theirs, name)["fn"]), strict=True
         )
         for what, (before, after) in zip(("mean", "variance"), pairs, strict=True):
             _require_same_steps(before[0], after[0], "filtering", f"the {what} of the guide's {name}")
@@ -45,7 +45,7 @@ def _require_causal_prior(subject: Subject) -> None:
     values = values_of(traced(subject.model, ours))
     traces = [traced(poutine.condition(subject.model, values), batch) for batch in (ours, theirs)]
     if all("theta" in trace.nodes for trace in traces):
-        before, after = (trace.nodes["theta"]["value"][0] for trace in traces)
+        before, after = (site(trace, "theta")["value"][0] for trace in traces)
         _require_same_steps(before, after, "filtering", "theta, with the same latents,")
 
 
@@ -55,8 +55,8 @@ def _require_same_steps(before: Tensor, after: Tensor, scope: Scope, what: str) 
     step = int(changed[0]) if len(changed) else 0
     require(
         not len(changed),
-        f"At step {step + 1} only x_1..x_{step + 1} may be read; in the {scope} scope {what} at step {step + 1} moved by "
-        f"up to {distance(before[step], after[step])} {CHANGE}. Read cumulatively, as the cumsum of "
+        f"At step {step + 1} only x_1..x_{step + 1} may be read; in the {scope} scope {what} at step {step + 1} "
+        f"moved by up to {distance(before[step], after[step])} {CHANGE}. Read cumulatively, as the cumsum of "
         "hcrnn_pyro.nn.encoders.BagEncoder does, or mask what lies ahead.",
     )
 
@@ -97,7 +97,7 @@ def _whole_input(subject: Subject) -> str | None:
 
 def _moved_rows(before: poutine.Trace, after: poutine.Trace) -> Tensor:
     """The rows in which any latent's posterior differs."""
-    laws = [[location_and_scale(trace.nodes[name]["fn"]) for name in latents(before)] for trace in (before, after)]
+    laws = [[location_and_scale(site(trace, name)["fn"]) for name in latents(before)] for trace in (before, after)]
     pairs = [pair for site in zip(*laws, strict=True) for pair in zip(*site, strict=True)]
     return torch.stack([moved(*pair).flatten(1).any(1) for pair in pairs]).any(0)
 
@@ -109,7 +109,7 @@ def one_past_has_one_posterior(subject: Subject) -> None:
     stepwise, prefixes = (traced(subject.guide, batch_of(scope)) for scope in ("filtering", "prefix"))
     valid = batch_of("filtering").valid
     for name in latents(stepwise):
-        laws = (trace.nodes[name]["fn"] for trace in (stepwise, prefixes))
+        laws = (site(trace, name)["fn"] for trace in (stepwise, prefixes))
         for what, (ours, theirs) in zip(
             ("mean", "variance"), zip(*map(location_and_scale, laws), strict=True), strict=True
         ):
@@ -119,8 +119,8 @@ def one_past_has_one_posterior(subject: Subject) -> None:
             require(
                 not wrong.any(),
                 f"Filtering at step t should be the prefix scope on x_1..x_t; the {what} of the guide's {name} after "
-                f"{length} inputs differs by up to {distance(theirs[row], ours[valid][row])}. In both scopes read the same "
-                "items in the same way, and give the latent the same law.",
+                f"{length} inputs differs by up to {distance(theirs[row], ours[valid][row])}. In both scopes read "
+                "the same items in the same way, and give the latent the same law.",
             )
 
 
@@ -134,8 +134,8 @@ def one_pass_is_exact(subject: Subject) -> None:
     off = moved(each[finite], once[finite])
     require(
         not off.any(),
-        "Without a latent one pass over a sequence should predict what its prefixes do one by one; log-probabilities "
-        f"differ by up to {distance(each[finite], once[finite])}. The prediction after x_t may depend on x_1..x_t alone.",
+        "Without a latent one pass over a sequence should predict what its prefixes do one by one; log-"
+        f"probabilities differ by up to {distance(each[finite], once[finite])}. After x_t read x_1..x_t alone.",
     )
 
 

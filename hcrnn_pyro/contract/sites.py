@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hcrnn_pyro.checks import require_same_latents
-from hcrnn_pyro.contract.subject import Subject, latents
+from hcrnn_pyro.contract.subject import Subject, latents, site
 from hcrnn_pyro.contract.toy import batch_of
 from hcrnn_pyro.data.batches import Batch, Scope
 from hcrnn_pyro.errors import UserError, require
@@ -29,7 +29,7 @@ def sites_match(subject: Subject) -> None:
     for scope in subject.scopes:
         require_same_latents(subject.model, subject.guide, batch_of(scope))
         inferred, drawn = subject.runs[scope]
-        observed = [name for name, site in drawn.nodes.items() if site["type"] == "sample" and site["is_observed"]]
+        observed = [name for name, node in drawn.nodes.items() if node["type"] == "sample" and node["is_observed"]]
         require("next_item" in observed, f"The model should observe next_item; in the {scope} scope it does not.")
         extra = [name for name in observed if name in inferred.nodes]
         require(not extra, f"The guide should issue latents alone; in the {scope} scope it observes {_list(extra)}.")
@@ -41,7 +41,7 @@ def shapes_fit(subject: Subject) -> None:
         batch = batch_of(scope)
         inferred, drawn = subject.runs[scope]
         for name in latents(inferred):
-            ours, theirs = (tuple(trace.nodes[name]["fn"].event_shape) for trace in (drawn, inferred))
+            ours, theirs = (tuple(site(trace, name)["fn"].event_shape) for trace in (drawn, inferred))
             require(
                 ours == theirs,
                 f"In the {scope} scope the guide's {name} should have the event shape of the prior's, {ours}; it has "
@@ -50,7 +50,7 @@ def shapes_fit(subject: Subject) -> None:
         sites = [("guide", inferred, name) for name in latents(inferred)]
         sites += [("model", drawn, name) for name in [*latents(drawn), "next_item"]]
         for part, trace, name in sites:
-            got = tuple(trace.nodes[name]["log_prob"].shape)
+            got = tuple(site(trace, name)["log_prob"].shape)
             require(
                 got == (batch.size,),
                 f"In the {scope} scope the {part}'s {name} should have one density for each of {batch.size} rows, "
@@ -65,8 +65,8 @@ def draws_lie_in_the_support(subject: Subject) -> None:
     for scope in subject.scopes:
         inferred, drawn = subject.runs[scope]
         for name in latents(inferred):
-            support = drawn.nodes[name]["fn"].support
-            values = inferred.nodes[name]["fn"].sample(torch.Size([DRAWS]))
+            support = site(drawn, name)["fn"].support
+            values = site(inferred, name)["fn"].sample(torch.Size([DRAWS]))
             inside = support.check(values)
             if inside.all():
                 continue
@@ -85,13 +85,13 @@ def densities_are_finite(subject: Subject) -> None:
         sites = [("guide", inferred, name) for name in latents(inferred)]
         sites += [("model", drawn, name) for name in [*latents(drawn), "next_item"]]
         for part, trace, name in sites:
-            density: Tensor = trace.nodes[name]["log_prob"]
+            density: Tensor = site(trace, name)["log_prob"]
             wrong = (~density.isfinite()).nonzero().flatten().tolist()
             require(
                 not wrong,
                 f"In the {scope} scope the {part}'s log-density of {name} should be finite; in row {wrong[:1]} it is "
-                f"{density[wrong[:1]].tolist()} ({len(wrong)} of {len(density)} rows). Look at its parameters: scales and "
-                "concentrations must stay above 0, see hcrnn_pyro.families.SMALLEST_SCALE.",
+                f"{density[wrong[:1]].tolist()} ({len(wrong)} of {len(density)} rows). Look at its parameters: scales "
+                "and concentrations must stay above 0, see hcrnn_pyro.families.SMALLEST_SCALE.",
             )
 
 
@@ -99,11 +99,12 @@ def theta_is_a_proportion(subject: Subject) -> None:
     """Theta is a point on the simplex for every row, or for every step in the filtering scope."""
     subject.require_latent()
     for scope in subject.scopes:
-        nodes = subject.runs[scope][1].nodes
+        drawn = subject.runs[scope][1]
         require(
-            "theta" in nodes, "The model should record the context proportions by pyro.deterministic('theta', ...)."
+            "theta" in drawn.nodes,
+            "The model should record the context proportions by pyro.deterministic('theta', ...).",
         )
-        _require_simplex(nodes["theta"]["value"], batch_of(scope), scope)
+        _require_simplex(site(drawn, "theta")["value"], batch_of(scope), scope)
 
 
 def _require_simplex(theta: Tensor, batch: Batch, scope: Scope) -> None:
@@ -115,8 +116,8 @@ def _require_simplex(theta: Tensor, batch: Batch, scope: Scope) -> None:
     off, lowest = float((theta.sum(-1) - 1.0).abs().max()), float(theta.min())
     require(
         lowest >= 0.0 and off < 1e-6,
-        f"In the {scope} scope theta should be proportions, at least 0 and with sum 1; the prior returned some as low as "
-        f"{lowest:.3g}, and sums that are off by up to {off:.3g}. End it with .softmax(dim=-1), or divide by the sum.",
+        f"In the {scope} scope theta should be proportions, at least 0 and with sum 1; the prior returned some as low "
+        f"as {lowest:.3g}, and sums that are off by up to {off:.3g}. End it with .softmax(dim=-1), or divide by the sum.",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import pyro
 import torch
@@ -118,9 +119,14 @@ def traced(part: Callable[[Batch], object], batch: Batch) -> poutine.Trace:
 
 def latents(trace: poutine.Trace) -> list[str]:
     """Names of the latent sites, in their order."""
-    return [name for name, site in trace.nodes.items() if is_latent(site)]
+    return [name for name, node in trace.nodes.items() if is_latent(node)]
 
 
 def values_of(trace: poutine.Trace) -> dict[str, Tensor]:
     """The value of every latent site."""
-    return {name: trace.nodes[name]["value"] for name in latents(trace)}
+    return {name: site(trace, name)["value"] for name in latents(trace)}
+
+
+def site(trace: poutine.Trace, name: str) -> Any:
+    """One site of a trace."""
+    return trace.nodes[name]

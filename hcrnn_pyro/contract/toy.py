@@ -6,6 +6,7 @@ Axes: B rows, T time.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch.nn.functional import pad
@@ -40,4 +41,5 @@ def row_of(scope: Scope, row: int) -> Batch:
 def with_padding(batch: Batch, extra: int) -> Batch:
     """The same rows with more padded steps."""
     names = ["inputs"] if batch.scope == "prefix" else ["inputs", "targets", "scored"]
-    return replace(batch, **{name: pad(getattr(batch, name), (0, extra)) for name in names})
+    padded: dict[str, Any] = {name: pad(getattr(batch, name), (0, extra)) for name in names}
+    return replace(batch, **padded)
