@@ -15,7 +15,6 @@ from hcrnn_pyro.contract.toy import OTHER_FIRST_INPUT, OTHER_FUTURE, OTHER_LAST_
 from hcrnn_pyro.contracts import has_parameters
 from hcrnn_pyro.data.batches import Batch, Scope
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.prediction import PosteriorPredictive
 
 CHANGE = f"after x_{SAME_PAST + 1} and what follows were changed"
 
@@ -106,7 +105,7 @@ def one_past_has_one_posterior(subject: Subject) -> None:
     """Filtering at step t is the prefix scope on x_1..x_t: the guide has read the same items either way."""
     subject.require_latent()
     subject.require_scopes("prefix", "filtering")
-    stepwise, prefixes = (traced(subject.guide, batch_of(scope)) for scope in ("filtering", "prefix"))
+    stepwise, prefixes = subject.runs["filtering"][0], subject.runs["prefix"][0]
     valid = batch_of("filtering").valid
     for name in latents(stepwise):
         laws = (site(trace, name)["fn"] for trace in (stepwise, prefixes))
@@ -119,7 +118,7 @@ def one_past_has_one_posterior(subject: Subject) -> None:
             require(
                 not wrong.any(),
                 f"Filtering at step t should be the prefix scope on x_1..x_t; the {what} of the guide's {name} after "
-                f"{length} inputs differs by up to {distance(theirs[row], ours[valid][row])}. In both scopes read "
+                f"x_1..x_{length} differs by up to {distance(theirs[row], ours[valid][row])}. In both scopes read "
                 "the same items in the same way, and give the latent the same law.",
             )
 
@@ -128,8 +127,7 @@ def one_pass_is_exact(subject: Subject) -> None:
     """Without a latent the filtering scope predicts what the prefix scope does."""
     if subject.has_latent:
         raise DoesNotApply("the model has a latent, of which each prefix has a posterior of its own.")
-    predict = PosteriorPredictive(subject.model, subject.guide)
-    once, each = predict(batch_of("filtering")), predict(batch_of("prefix"))
+    once, each = subject.predictions["filtering"], subject.predictions["prefix"]
     finite = once.isfinite() | each.isfinite()
     off = moved(each[finite], once[finite])
     require(
@@ -145,6 +143,5 @@ def _two(scope: Scope) -> tuple[Batch, Batch]:
 
 def _predictions(subject: Subject, scope: Scope) -> tuple[Tensor, Tensor]:
     """Log-probabilities before and after the change, -inf (an item that may not come again) made finite."""
-    predict = PosteriorPredictive(subject.model, subject.guide)
-    before, after = (predict(batch).nan_to_num(neginf=-1e9) for batch in _two(scope))
-    return before, after
+    before, after = subject.predictions[scope], subject.other_predictions[scope]
+    return before.nan_to_num(neginf=-1e9), after.nan_to_num(neginf=-1e9)

@@ -30,8 +30,8 @@ CHECKS: tuple[Check, ...] = (
     Check("elbo without a latent", objective.the_elbo_is_the_likelihood, ("sites match",)),
     Check("gradients", learning.every_parameter_gets_a_gradient, ("sites match", "shapes", "finite densities")),
     Check("pyro.infer.SVI", learning.pyro_svi_trains_the_pair, ("sites match", "shapes", "finite densities")),
-    Check("copies", keeping.a_copy_stands_by_itself, ("sites match",)),
     Check("saved weights", keeping.weights_come_back, ("sites match",)),
+    Check("copies", keeping.a_copy_stands_by_itself, ("sites match", "saved weights")),
 )
 
 
@@ -63,7 +63,7 @@ def _result(check: Check, subject: Subject, earlier: Sequence[CheckResult]) -> C
     for need in check.needs:
         if need in not_kept:
             return _waits(check, need)
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # what a check makes starts elsewhere than the pair under test
     try:
         return CheckResult(check.name, "kept", check.look(subject) or "")
     except DoesNotApply as reason:

@@ -6,9 +6,11 @@ Axes: B rows, T time, K contexts.
 from __future__ import annotations
 
 import torch
+from pyro.distributions import constraints
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
-from hcrnn_pyro.checks import require_same_latents
+from hcrnn_pyro.checks import require_same_names
 from hcrnn_pyro.contract.subject import Subject, latents, site
 from hcrnn_pyro.contract.toy import batch_of
 from hcrnn_pyro.data.batches import Batch, Scope
@@ -27,8 +29,8 @@ def scopes_are_served(subject: Subject) -> str | None:
 def sites_match(subject: Subject) -> None:
     """Guide and prior draw the same latents; the guide observes nothing, the model the next items."""
     for scope in subject.scopes:
-        require_same_latents(subject.model, subject.guide, batch_of(scope))
         inferred, drawn = subject.runs[scope]
+        require_same_names(drawn, inferred)
         observed = [name for name, node in drawn.nodes.items() if node["type"] == "sample" and node["is_observed"]]
         require("next_item" in observed, f"The model should observe next_item; in the {scope} scope it does not.")
         extra = [name for name in observed if name in inferred.nodes]
@@ -72,7 +74,7 @@ def draws_lie_in_the_support(subject: Subject) -> None:
                 continue
             outside = values[~inside]
             raise UserError(
-                f"In the {scope} scope the guide's draws of {name} should lie in the prior's support, {support}; "
+                f"In the {scope} scope the guide's draws of {name} should lie in the prior's support, {_named(support)}; "
                 f"{len(outside)} of {inside.numel()} do not, with values from {_range(outside)}. "
                 "hcrnn_pyro.families.on_support takes draws from the reals to any support."
             )
@@ -117,8 +119,13 @@ def _require_simplex(theta: Tensor, batch: Batch, scope: Scope) -> None:
     require(
         lowest >= 0.0 and off < 1e-6,
         f"In the {scope} scope theta should be proportions, at least 0 and with sum 1; the prior returned some as low "
-        f"as {lowest:.3g}, and sums that are off by up to {off:.3g}. End it with .softmax(dim=-1), or divide by the sum.",
+        f"as {lowest:.3g}, and sums that are off by up to {off:.3g}. End with .softmax(dim=-1), or divide by the sum.",
     )
+
+
+def _named(support: Constraint) -> str:
+    """The constraint on single values, without the words for the axes that belong together."""
+    return _named(support.base_constraint) if isinstance(support, constraints.independent) else str(support)
 
 
 def _list(names: list[str]) -> str:

@@ -12,12 +12,15 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
-from hcrnn_pyro.contract.toy import SEQUENCES, batch_of
+from hcrnn_pyro.contract.toy import OTHER_FUTURE, SEQUENCES, batch_of
 from hcrnn_pyro.contracts import Prepared
 from hcrnn_pyro.data.batches import SCOPES, Batch, Scope
+from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.sites import is_latent
 
 MakePair = Callable[[], tuple[nn.Module, nn.Module]]
@@ -104,9 +107,43 @@ class Subject:
         """The traces of the guide, and of the model that replays it, on the toy data."""
         return {scope: self._run(batch_of(scope)) for scope in self.scopes}
 
+    @cached_property
+    def predictions(self) -> dict[Scope, Tensor]:
+        """Log-probabilities of the next items on the toy data."""
+        predict = PosteriorPredictive(self.model, self.guide)
+        return {scope: predict(batch_of(scope)) for scope in self.prediction_scopes}
+
+    @cached_property
+    def other_predictions(self) -> dict[Scope, Tensor]:
+        """The same where the first sequence has another future."""
+        predict = PosteriorPredictive(self.model, self.guide)
+        return {scope: predict(batch_of(scope, OTHER_FUTURE)) for scope in self.prediction_scopes}
+
+    @cached_property
+    def without_gradient(self) -> dict[Scope, list[str]]:
+        """Names of the parameters on which the loss does not depend."""
+        return {scope: self._without_gradient(scope) for scope in self.scopes}
+
+    def _without_gradient(self, scope: Scope) -> list[str]:
+        parameters = named_parameters(self.model, self.guide)
+        for parameter in parameters.values():
+            parameter.grad = None
+        Objective(self.model, self.guide, Trace_ELBO())(batch_of(scope)).loss.backward()
+        return [name for name, p in parameters.items() if p.grad is None or not p.grad.abs().sum() > 0]
+
     def _run(self, batch: Batch) -> tuple[poutine.Trace, poutine.Trace]:
         inferred = traced(self.guide, batch)
         return inferred, traced(poutine.replay(self.model, inferred), batch)
+
+
+def named_parameters(model: nn.Module, guide: nn.Module) -> dict[str, Tensor]:
+    """What is trained, each under one name: that of the model, where a guide holds it too."""
+    names: dict[Tensor, str] = {}
+    for part, module in (("model", model), ("guide", guide)):
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                names.setdefault(parameter, f"{part}.{name}")
+    return {name: parameter for parameter, name in names.items()}
 
 
 @torch.no_grad()
