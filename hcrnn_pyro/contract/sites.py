@@ -74,8 +74,8 @@ def draws_lie_in_the_support(subject: Subject) -> None:
                 continue
             outside = values[~inside]
             raise UserError(
-                f"In the {scope} scope the guide's draws of {name} should lie in the prior's support, {_named(support)}; {len(outside)} "
-                f"of {inside.numel()} do not, with values from {_range(outside)}. "
+                f"In the {scope} scope the guide's draws of {name} should lie in the prior's support, "
+                f"{_named(support)}; {len(outside)} of {inside.numel()} do not, with values from {_range(outside)}. "
                 "hcrnn_pyro.families.on_support takes draws from the reals to any support."
             )
 
