@@ -60,6 +60,19 @@ def require_same_latents(model: Callable[[Batch], Any], guide: Callable[[Batch],
     with torch.random.fork_rng(), validation_enabled(False):  # values are judged in training, with their batch named
         inferred = poutine.trace(guide).get_trace(batch)
         drawn = poutine.trace(poutine.replay(model, inferred)).get_trace(batch)
+    require_same_names(drawn, inferred)
+
+
+def require_same_names(drawn: poutine.Trace, inferred: poutine.Trace) -> None:
+    """Refuse a guide whose latents have other names than the model's.
+
+    Args:
+        drawn: trace of the model, which replays the guide's.
+        inferred: trace of the guide.
+
+    Raises:
+        UserError: the names differ.
+    """
     ours, theirs = ({name for name, site in trace.nodes.items() if is_latent(site)} for trace in (drawn, inferred))
     require(
         ours == theirs,
