@@ -202,7 +202,7 @@ class SVIModule(pl.LightningModule):
         metrics = summarise(self._ranks())
         self._require_finite("nll", metrics["nll"])
         totals = Totals()
-        elbo = Objective(self.predictive.model, self.predictive.guide, pyro.infer.Trace_ELBO())
+        elbo = Objective(self.predictive.model, self.predictive.guide, pyro.infer.Trace_ELBO()).eval()
         for batch in share(batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS)):
             totals.add(elbo(batch.to(self.device)))
         totals.add_other_ranks()
