@@ -65,12 +65,23 @@ def evaluate(
         ``rank_pessimistic`` over the whole catalogue, ``filtered_rank`` and ``filtered_rank_pessimistic`` over the
         items that the prefix has not shown.
     """
+    batches = share(evaluation_batches(sequences, method, items))
+    parts = gather([evaluate_batch(scorer, batch.to(device)) for batch in batches])
+    return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
+
+
+def evaluation_batches(sequences: Sequences, method: Method, items: int | None = None) -> Iterator[Batch]:
+    """The batches that :func:`evaluate` reads: every prediction of a part once, not too many at a time.
+
+    Args:
+        sequences: the part.
+        method: how the prefixes are read.
+        items: V, which bounds the predictions of a batch; ``None``: the part's largest index.
+    """
     require(sequences.predictions > 0, "Nothing to predict: the part has no sequence of two events or more.")
     most = max(1, SCORES // (items or int(sequences.items.max())))
     batches = batches_by_length(sequences, SCOPE_OF[method], POSITIONS_OF[method])
-    portions = (portion for batch in batches for portion in _portions(batch, most))
-    parts = gather([evaluate_batch(scorer, portion.to(device)) for portion in share(portions)])
-    return pd.concat(parts).sort_values(["row", "position"], ignore_index=True)
+    return (portion for batch in batches for portion in _portions(batch, most))
 
 
 def _portions(batch: Batch, most: int) -> Iterator[Batch]:
