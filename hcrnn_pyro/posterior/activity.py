@@ -5,31 +5,29 @@ Axes: S draws, B sequences, K contexts. It takes a pass of guide and prior, none
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import Tensor, nn
-from torch.distributions import kl_divergence
+from torch import Tensor
 
-from hcrnn_pyro.data.batches import Batch, batches_by_length
+from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.parameters import unannounced
-from hcrnn_pyro.sites import is_latent
+from hcrnn_pyro.posterior.divergence import context_divergence, divergence
+from hcrnn_pyro.posterior.undisturbed import undisturbed
 
 ACTIVE_SHARE = 0.01  # Burda et al. 2016, whose latents have variance 1: theirs is a share of the prior's variance too
 ACTIVE_KL = 0.05  # nats a sequence
 COLLAPSED_KL = 0.5  # nats a sequence
 REMEDY = "Try --guide context-counts with --model hcrnn3-topics."
-SAMPLES = 200  # the share of an idle context is then off by a thousandth, for some hundred sequences
-POSITIONS = 10_000  # rows times time of a batch
+SAMPLES = 100  # the share of an idle context is then off by a thousandth, for a few hundred sequences
+POSITIONS = 200_000  # draws times rows times time of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class Activity:
             fall a little below 0.
         context_kl: (K,) mean over sequences of KL(q(z_k) || p(z_k)), nats, where guide and prior draw one latent of
             shape (K,) from independent Normals; else ``None``.
-        kl: mean over sequences of KL(q || p), nats, estimated from the draws.
+        kl: mean over sequences of KL(q || p), nats, estimated from the draws; infinite where q is a point.
         largest: mean over sequences of the largest E_q[theta_k]; 1 / K where the posterior says nothing.
         sequences: how many were read.
     """
@@ -84,6 +82,8 @@ class Activity:
             return f"theta has collapsed to its prior: {facts}. {REMEDY}"
         if active == 0:
             return f"theta differs from its prior, but in the same way for all sequences: {facts}. {REMEDY}"
+        if self.kl < COLLAPSED_KL:
+            return f"theta follows the sequences, but faintly: {facts}. {REMEDY}"
         return f"theta follows the sequences: {facts}."
 
 
@@ -103,6 +103,7 @@ def posterior_activity(
     guide: Callable[[Batch], Any],
     sequences: Sequences,
     samples: int = SAMPLES,
+    scope: Scope = "sequence",
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Activity:
@@ -116,12 +117,15 @@ def posterior_activity(
         guide: its guide.
         sequences: a part with two sequences or more of two events or more.
         samples: S, draws from guide and prior for each sequence, at least 2.
+        scope: in which the pair is trained. ``filtering`` looks at theta after the last input, and at the KL of all
+            steps; ``prefix`` looks at the longest one, which is what ``sequence`` does.
         seed: of the draws.
         device: where the pair is.
     """
     require(samples >= 2, f"A variance needs 2 draws or more; got {samples}.")
-    with _at_rest(model, guide), _own_randomness(seed, device), unannounced():
-        batches = batches_by_length(sequences, "sequence", POSITIONS)
+    with undisturbed(model, guide, seed=seed, device=device), unannounced():
+        whole: Scope = "filtering" if scope == "filtering" else "sequence"
+        batches = batches_by_length(sequences, whole, max(1, POSITIONS // samples))
         rows = [_read(model.prior, guide, batch.to(device), samples) for batch in batches]
     mean, within, kl = (torch.cat([getattr(part, name) for part in rows]) for name in ("mean", "within", "kl"))
     require(len(mean) >= 2, f"How theta differs between sequences needs two or more; got {len(mean)}.")
@@ -148,63 +152,22 @@ def _read(prior: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: B
     replayed = poutine.trace(plate(poutine.replay(program, inferred))).get_trace(batch)
     for trace in (inferred, replayed):
         trace.compute_log_prob()
-    theta, anew = (_returned(trace) for trace in (replayed, poutine.trace(plate(program)).get_trace(batch)))
+    anew = poutine.trace(plate(program)).get_trace(batch)
+    theta, fresh = (_last_theta(trace, batch) for trace in (replayed, anew))
     shape = (samples, batch.size, theta.shape[-1])
-    theta, anew = theta.expand(shape), anew.expand(shape)
+    theta, fresh = theta.expand(shape), fresh.expand(shape)
     return _Rows(
         mean=theta.mean(dim=0),
         within=theta.var(dim=0),
-        kl=(_log_density(inferred, shape) - _log_density(replayed, shape)).mean(dim=0),
-        context_kl=_context_kl(inferred, replayed, shape),
-        prior_moments=torch.stack([anew.sum(dim=(0, 1)), anew.square().sum(dim=(0, 1))]),
+        kl=divergence(inferred, replayed, shape[:2]).mean(dim=0),
+        context_kl=context_divergence(inferred, replayed, shape),
+        prior_moments=torch.stack([fresh.sum(dim=(0, 1)), fresh.square().sum(dim=(0, 1))]),
     )
 
 
-def _returned(trace: poutine.Trace) -> Tensor:
-    value: Any = trace.nodes["_RETURN"]["value"]
-    return value.double()
-
-
-def _log_density(trace: poutine.Trace, shape: tuple[int, int, int]) -> Tensor:
-    """(S, B) of all latents together."""
-    densities = [site["log_prob"].double().expand(shape[:2]) for site in trace.nodes.values() if is_latent(site)]
-    return torch.stack(densities).sum(dim=0)
-
-
-def _context_kl(inferred: poutine.Trace, replayed: poutine.Trace, shape: tuple[int, int, int]) -> Tensor | None:
-    """(B, K) where there is one latent, whose K values are independent Normals on both sides."""
-    names = [name for name, site in inferred.nodes.items() if is_latent(site)]
-    if len(names) != 1:
-        return None
-    ours, prior = (_independent_normals(trace.nodes[names[0]]["fn"]) for trace in (inferred, replayed))
-    if ours is None or prior is None or ours.batch_shape[-1:] != shape[-1:]:
-        return None
-    return kl_divergence(ours, prior).expand(shape).mean(dim=0)
-
-
-def _independent_normals(distribution: Any) -> Any:
-    """The Normal of batch shape (..., K) inside a law of vectors, if it is one."""
-    while isinstance(distribution, dist.Independent | dist.MaskedDistribution):
-        distribution = distribution.base_dist
-    return distribution if isinstance(distribution, torch.distributions.Normal) else None
-
-
-@contextmanager
-def _at_rest(*parts: Any) -> Iterator[None]:
-    """Without dropout."""
-    modules = [module for part in parts if isinstance(part, nn.Module) for module in part.modules()]
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _own_randomness(seed: int, device: torch.device | str) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+def _last_theta(trace: poutine.Trace, batch: Batch) -> Tensor:
+    """(S, B, K), or (B, K) where all draws share it; where theta moves, it is that after the last input."""
+    theta: Any = trace.nodes["_RETURN"]["value"]
+    if batch.scope == "filtering":
+        theta = theta[..., torch.arange(batch.size, device=theta.device), batch.lengths - 1, :]
+    return theta.double()

@@ -15,21 +15,12 @@ import pandas as pd
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.figures import COLOURS, HOW, MARKERS, can_draw
 from hcrnn_pyro.posterior.activity import ACTIVE_KL, ACTIVE_SHARE, Activity
+from hcrnn_pyro.posterior.predictive_checks import STATISTIC_NAMES
 from hcrnn_pyro.posterior.reliability import Reliability
 
 BLUE, ORANGE, GREEN = COLOURS[:3]
 GREY = "0.55"
 K_HAT_LIMITS = (0.7, "above 0.7: not to be trusted")  # Vehtari et al. 2024
-STATISTIC_NAMES = {
-    "repeated_share": "repeated events, share",
-    "distinct_items": "different items per sequence",
-    "log_popularity": "popularity, mean log(1 + training count)",
-    "item_gini": "Gini coefficient of item counts",
-    "context_switches": "switches of context, share of neighbours",
-    "context_run": "events in a row of one context, mean",
-    "longest_run": "longest such run per sequence, mean",
-    "known_neighbours": "neighbours known from training, share",
-}
 
 
 def draw_reliability(result: Reliability, axes: Any = None) -> Any:
@@ -43,7 +34,14 @@ def draw_reliability(result: Reliability, axes: Any = None) -> Any:
     axes.plot([smallest, 1], [smallest, 1], color=GREY, linewidth=1, label="perfect")
     for number, (name, curve) in enumerate(named.items()):
         seen = curve.observed > 0  # a logarithmic axis has no 0
-        axes.plot(curve.predicted[seen], curve.observed[seen], MARKERS[number], color=COLOURS[number], label=name)
+        axes.plot(
+            curve.predicted[seen],
+            curve.observed[seen],
+            MARKERS[number],
+            color=COLOURS[number],
+            markersize=4,
+            label=name,
+        )
     axes.set(xscale="log", yscale="log", xlabel="predicted probability", ylabel="observed frequency")
     axes.set_title(f"Calibration of {result.predictions:,} predictions")
     return _finish(axes)
@@ -74,7 +72,7 @@ def draw_activity(activity: Activity, axes: Any = None) -> Any:
     axes.bar(np.arange(len(order)), values[order], color=colours, width=0.75)
     axes.axhline(threshold, color=ORANGE, linewidth=1, linestyle="--", label=f"active from {threshold:g}")
     _name_contexts(axes, order)
-    axes.set_ylabel("KL(q || p), nats per sequence" if known else "variance over sequences / prior variance")
+    axes.set_ylabel("KL(q || p), nats per sequence" if known else "share of the prior's variance")
     axes.set_title(f"{np.sum(values >= threshold)} of {len(values)} contexts active")
     return _finish(axes)
 
@@ -86,6 +84,7 @@ def draw_profile(profile: pd.DataFrame, axes: Any = None) -> Any:
     image = axes.imshow(table, cmap="cividis", aspect="auto", vmin=0.0, vmax=1.0)
     axes.set_yticks(range(len(table)), table.index)
     _name_contexts(axes, table.columns)
+    axes.set_xlim(-0.5, table.shape[1] - 0.5)
     axes.set_title("Categories of the items that lead each context")
     axes.figure.colorbar(image, ax=axes, label="share of the leading items")
     return axes
@@ -119,15 +118,16 @@ def draw_theta(theta: np.ndarray, names: list[str], axes: Any = None, level: flo
 
 def draw_predictive_check(check: pd.Series, axes: Any = None) -> Any:
     """One statistic: its interval under the model and the real value; a row as of ``predictive_checks``."""
-    axes = _axes(axes, 5.0, 1.5)
+    axes = _axes(axes, 5.4, 1.9)
     axes.hlines(0, check["low"], check["high"], color=BLUE, linewidth=3, label="model, 95 % interval")
     axes.plot(check["mean"], 0, "o", color=BLUE, label="model, mean")
     axes.plot(check["real"], 0, "D", color=ORANGE, label="real")
     axes.set_yticks([])
+    axes.set_ylim(-1, 2)  # room for the legend
     axes.set_xlabel(STATISTIC_NAMES.get(check["statistic"], check["statistic"]))
     axes.set_title(f"Tail probability {check['tail_probability']:.2g}", fontsize="medium")
-    axes.margins(x=0.15)
-    return _finish(axes)
+    axes.margins(x=0.1)
+    return _finish(axes, columns=3)
 
 
 def draw_k_hat(k_hat: np.ndarray, axes: Any = None) -> Any:
@@ -159,20 +159,21 @@ def draw_ranks(ranks: np.ndarray, draws: int, axes: Any = None, bins: int = 20) 
     low, high = binom.ppf([0.025, 0.975], len(ranks), 1 / bins)
     axes.axhspan(low, high, color="0.88", label="95 % of the bars, if exact")
     axes.axhline(len(ranks) / bins, color=GREY, linewidth=1)
-    axes.hist(ranks, bins=np.linspace(-0.5, draws + 0.5, bins + 1), color=BLUE, edgecolor="white")
+    heights, _, _ = axes.hist(ranks, bins=np.linspace(-0.5, draws + 0.5, bins + 1), color=BLUE, edgecolor="white")
+    axes.set_ylim(0, 1.2 * max(high, heights.max()))  # room for the legend
     axes.set(xlabel=f"rank of the truth among {draws} draws", ylabel="simulations")
     axes.set_title(f"Simulation-based calibration, {len(ranks):,} simulations")
     return _finish(axes)
 
 
 def draw_frontier(points: pd.DataFrame, axes: Any = None) -> Any:
-    """What each pair spends on theta against what that buys; columns ``kl``, ``nll`` and ``label``."""
+    """What theta costs against what it buys; columns ``kl`` and ``nll``, nats per sequence, and ``label``."""
     axes = _axes(axes, 5.4, 4.0)
     for number, (label, group) in enumerate(points.groupby("label", sort=False)):
         shown = group.sort_values("kl")
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axes.plot(shown["kl"], shown["nll"], marker=marker, color=colour, linewidth=1, label=label)
-    axes.set(xlabel="rate: KL(q || p), nats per sequence", ylabel="distortion: negative log-likelihood, nats")
+    axes.set(xlabel="rate: KL(q || p), nats per sequence", ylabel="distortion: -log p(y | theta), nats per sequence")
     axes.set_title("Rate and distortion")
     return _finish(axes)
 
@@ -188,7 +189,7 @@ def _axes(axes: Any, width: float, height: float) -> Any:
 
 
 def _width(contexts: int) -> float:
-    return min(12.0, 2.6 + 0.2 * contexts)
+    return float(np.clip(2.4 + 0.14 * contexts, 4.8, 12.0))
 
 
 def _name_contexts(axes: Any, contexts: Any) -> None:
@@ -198,9 +199,9 @@ def _name_contexts(axes: Any, contexts: Any) -> None:
     axes.set_xlim(-0.6, len(contexts) - 0.4)
 
 
-def _finish(axes: Any) -> Any:
+def _finish(axes: Any, columns: int = 1) -> Any:
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="small", ncols=columns)
     return axes

@@ -104,7 +104,7 @@ class Joint:
         trace.compute_log_prob()
         for site in trace.nodes.values():
             if site["type"] == "sample" and not site_is_subsample(site):
-                total = total + site["log_prob"]  # type: ignore[operator]
+                total = total + site["log_prob"]
         return total
 
     def theta(self, u: Float[Tensor, "draws rows size"]) -> Float[Tensor, "draws rows contexts"]:

@@ -75,7 +75,8 @@ def run_nuts(
     Raises:
         UserError: ArviZ is missing, there are too few draws, or as for :meth:`hcrnn_pyro.posterior.joint.Joint.of`.
     """
-    require(draws >= 4 and chains >= 1, f"R-hat needs at least 4 draws of a chain; got {draws} of {chains} chains.")
+    enough = draws >= 4 and chains >= 2
+    require(enough, f"R-hat compares two chains or more, of 4 draws or more; got {draws} draws of {chains}.")
     stats = array_stats()
     with frozen(model, guide), seeded(seed):
         joint = Joint.of(model, batch)

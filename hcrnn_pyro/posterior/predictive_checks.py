@@ -16,6 +16,16 @@ from hcrnn_pyro.data.dataset import Sequences, count_repeats
 from hcrnn_pyro.errors import require
 
 LEVEL = 0.95  # of the central intervals
+STATISTIC_NAMES = {
+    "repeated_share": "repeated events, share",
+    "distinct_items": "different items per sequence",
+    "log_popularity": "popularity, mean log(1 + training count)",
+    "item_gini": "Gini coefficient of item counts",
+    "context_switches": "switches of context, share of neighbours",
+    "context_run": "events in a row of one context, mean",
+    "longest_run": "longest such run per sequence, mean",
+    "known_neighbours": "neighbours known from training, share",
+}
 
 
 @dataclass(frozen=True, eq=False)

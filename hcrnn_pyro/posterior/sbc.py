@@ -2,10 +2,10 @@
 
 Axes: N simulations, L draws of the guide, K contexts.
 
-If theta is drawn from the prior, a sequence from theta, and L draws from the posterior of the sequence, then the rank of
-theta_k among the draws is uniform on 0..L, whatever the model. A guide that stands in for the posterior shows its fault
-in the ranks' histogram: its ends are full where the draws are too narrow, its middle where they are too wide, and one
-end where they are shifted.
+If theta is drawn from the prior, a sequence from theta, and L draws from the posterior of the sequence, then the rank
+of theta_k among the draws is uniform on 0..L, whatever the model. A guide that stands in for the posterior shows its
+fault in the ranks' histogram: its ends are full where the draws are too narrow, its middle where they are too wide, and
+one end where they are shifted.
 
 Source: Talts, Betancourt, Simpson, Vehtari and Gelman, "Validating Bayesian Inference Algorithms with Simulation-Based
 Calibration", 2018.

@@ -89,16 +89,23 @@ def _distance(
     """Cumulative Jensen-Shannon distance, 0 to 1, between two weightings of the same draws.
 
     With P and Q the distribution functions, it is the root of the integral of P log2 P/M + Q log2 Q/M, M = (P + Q) / 2,
-    over that of P + Q; its terms linear in P - Q cancel in the sum of both directions.
+    over that of P + Q: the terms linear in P - Q cancel in the sum of both directions. As the functions of -theta would
+    give another number, the larger one counts.
     """
     order = np.argsort(theta, axis=0)
     steps = np.diff(np.take_along_axis(theta, order, axis=0), axis=0)  # (S - 1, B, K)
     p, q = (
-        np.minimum(np.take_along_axis(np.exp(w)[:, :, None], order, axis=0).cumsum(axis=0)[:-1], 1.0)
+        np.clip(np.take_along_axis(np.exp(w)[:, :, None], order, axis=0).cumsum(axis=0)[:-1], 0.0, 1.0)
         for w in (first, second)
     )
+    from_below, from_above = _divergence(p, q, steps), _divergence(1.0 - p, 1.0 - q, steps)
+    distance: np.ndarray = np.sqrt(np.maximum(from_below, from_above))
+    return distance
+
+
+def _divergence(p: np.ndarray, q: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(B, K), of step functions (S - 1, B, K) at least 0."""
     middle = 0.5 * (p + q)
     parts = sum(x * np.log2(np.where(x > 0, x, 1.0) / np.where(x > 0, middle, 1.0)) for x in (p, q))
-    divergence = (parts * steps).sum(axis=0) / ((p + q) * steps).sum(axis=0)
-    distance: np.ndarray = np.sqrt(np.maximum(divergence, 0.0))
-    return distance
+    divergence: np.ndarray = np.maximum((parts * steps).sum(axis=0), 0.0) / ((p + q) * steps).sum(axis=0)
+    return divergence
