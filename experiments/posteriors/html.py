@@ -27,7 +27,8 @@ a { color: inherit; } nav a { margin-right: 0.9rem; white-space: nowrap; color: 
 .summary { background: var(--box); border-radius: 0.5rem; padding: 0.75rem 1rem; margin: 1rem 0; }
 .summary ul { margin: 0.25rem 0; padding-left: 1.2rem; } .summary li { margin: 0.3rem 0; }
 .verdict { font-weight: 600; margin: 0.4rem 0; border-left: 0.25rem solid var(--good); padding-left: 0.75rem; }
-.verdict.warning { border-color: var(--warn); } .head { font-weight: 600; margin: 0; } .warning.head { color: var(--warn); }
+.verdict.warning { border-color: var(--warn); }
+.head { font-weight: 600; margin: 0; } .warning.head { color: var(--warn); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; margin: 0.25rem 0 1rem; }
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { border-bottom-width: 2px; } .name { text-align: left; } td:not(.name) { font-variant-numeric: tabular-nums; }
@@ -99,7 +100,8 @@ def _block(block: Block) -> str:
 def _table(table: Table) -> str:
     def row(cells: Iterable[str], tag: str) -> str:
         kinds = (' class="name"' if place < table.names else "" for place in range(len(table.header)))
-        return f"<tr>{''.join(f'<{tag}{kind}>{escape(cell)}</{tag}>' for cell, kind in zip(cells, kinds, strict=True))}</tr>"
+        inside = (f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+        return f"<tr>{''.join(inside)}</tr>"
 
     caption = "" if table.folded else f"<caption>{escape(table.caption)}</caption>"
     head = f"<thead>{row(table.header, 'th')}</thead>" if any(table.header) else ""

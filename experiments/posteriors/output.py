@@ -59,25 +59,33 @@ def _run_of(file: Path) -> str:
 def write_results(subject: Subject, analysis: Analysis) -> None:
     """Write the four files, each whole or not at all, over those of an earlier analysis.
 
+    All of them are made before the first is written, so that they belong together.
+
     Args:
         subject: what was analysed.
         analysis: what was found.
     """
-    folder, config = subject.config.folder, subject.config
-    folder.mkdir(parents=True, exist_ok=True)
-    theta = subject.theta
-    if config.scope == "prefix":
-        with seeded(config.seed):
-            theta = theta_summary(subject.model, subject.guide, subject.part, config.draws, "prefix")
-    with whole_file(folder / THETA) as temporary:
-        theta.table.to_parquet(temporary, index=False)
-    pair = subject.run.config["pair"]
-    about = {"run": str(subject.run.folder), "data": subject.data.name, "part": config.split, **pair}
+    folder, pair, name = subject.config.folder, subject.run.config["pair"], subject.data.name
+    about = {"run": str(subject.run.folder), "data": name, "part": subject.config.split, **pair}
+    theta = _theta(subject)
     tree = to_arviz(subject.draws, subject.sample.ids, subject.sample.lengths, about)
+    text = page(analysis, f"Posterior of {pair['model']} on {name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / THETA) as temporary:
+        theta.to_parquet(temporary, index=False)
     write_netcdf(tree, folder / DRAWS)
     write_json(folder / NUMBERS, _numbers(subject, analysis))
     with whole_file(folder / PAGE) as temporary:
-        temporary.write_text(page(analysis, f"Posterior of {pair['model']} on {subject.data.name}"), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _theta(subject: Subject) -> pd.DataFrame:
+    """Intervals of theta by sequence or by prefix."""
+    config = subject.config
+    if config.scope == "sequence":
+        return subject.theta.table
+    with seeded(config.seed):
+        return theta_summary(subject.model, subject.guide, subject.part, config.draws, config.scope).table
 
 
 def _numbers(subject: Subject, analysis: Analysis) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,4 +87,4 @@ def percent(share: float, digits: int = 0) -> str:
 
 def number(value: float, digits: int = 2) -> str:
     """A number; a dash where there is none."""
-    return "-" if value != value else f"{value:.{digits}f}"  # noqa: PLR0124  (NaN differs from itself)
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.posteriors.section import Figure, Section, Table, Text, judged, number
 from experiments.posteriors.subject import Subject
-from hcrnn_pyro.posterior.activity import posterior_activity
+from hcrnn_pyro.posterior.activity import COLLAPSED_KL, posterior_activity
 from hcrnn_pyro.posterior.figures import draw_activity, draw_theta
 
 SHOWN = 3  # sequences whose theta is drawn
@@ -15,8 +15,9 @@ SHOWN = 3  # sequences whose theta is drawn
 def activity_section(subject: Subject) -> Section:
     """How far theta follows the sequences, context by context."""
     config = subject.config
-    activity = posterior_activity(subject.model, subject.guide, subject.part, config.draws, config.seed)
+    activity = posterior_activity(subject.model, subject.guide, subject.part, config.draws, seed=config.seed)
     kl = activity.context_kl
+    follows = bool(activity.active.any()) and activity.kl >= COLLAPSED_KL
     rows = [
         [str(k), number(kl[k], 3) if kl is not None else "-", number(100 * activity.variance_share[k], 1)]
         for k in np.argsort(-(kl if kl is not None else activity.variance_share), kind="stable")
@@ -26,7 +27,7 @@ def activity_section(subject: Subject) -> Section:
     return Section(
         name="activity",
         title="Is theta alive?",
-        **judged([(activity.verdict(), bool(activity.active.any()))]),
+        **judged([(activity.verdict(), follows)]),
         numbers={
             "active": int(activity.active.sum()),
             "contexts": activity.contexts,

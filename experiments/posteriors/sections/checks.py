@@ -36,7 +36,7 @@ def checks_section(subject: Subject) -> Section:
             f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f})",
             number(row["tail_probability"]),
         ]
-        for _, row in table.iterrows()
+        for row in table.to_dict("records")
     ]
     first = wrong.iloc[0] if len(wrong) else table.iloc[0]
     return Section(

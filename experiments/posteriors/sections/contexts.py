@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -98,18 +96,18 @@ def _sentence(what: str, found: GenreInformation) -> tuple[str, bool]:
 def _table(nearest: pd.DataFrame, shares: pd.DataFrame, together: np.ndarray, profile: pd.DataFrame | None) -> Table:
     label = "title" if "title" in nearest else "item_id"
     rows = []
-    for share in shares.sort_values("mean", ascending=False, kind="stable").itertuples():
-        leading = nearest[nearest["context"] == share.context][label].head(NAMED)
-        interval = f"{percent(share.mean, 1)} ({100 * share.low:.1f} to {100 * share.high:.1f})"
-        of_categories = [] if profile is None else [_categories(profile, share.context)]
-        row: list[Any] = [str(share.context), "; ".join(leading), *of_categories, interval]
-        rows.append([*row, number(together[share.context])])
+    for share in shares.sort_values("mean", ascending=False, kind="stable").to_dict("records"):
+        context = int(share["context"])
+        leading = nearest[nearest["context"] == context][label].head(NAMED)
+        interval = f"{percent(share['mean'], 1)} ({100 * share['low']:.1f} to {100 * share['high']:.1f})"
+        of_categories = [] if profile is None else [_categories(profile, context)]
+        rows.append([str(context), "; ".join(leading), *of_categories, interval, number(together[context])])
     categories = [] if profile is None else ["categories, share of leading items"]
     return Table(
         ["context", "nearest items", *categories, "prevalence (90 % interval)", "NPMI"],
         rows,
-        "Contexts, the most prevalent first. NPMI: how much more often its leading items come together in the validation "
-        "part than by chance, from -1 to 1.",
+        "Contexts, the most prevalent first. NPMI: how much more often than by chance the leading items come together "
+        "in the validation part, from -1 to 1.",
         names=2 + len(categories),
     )
 
@@ -117,4 +115,4 @@ def _table(nearest: pd.DataFrame, shares: pd.DataFrame, together: np.ndarray, pr
 def _categories(profile: pd.DataFrame, context: int) -> str:
     own = profile[(profile["context"] == context) & (profile["share"] > 0)]
     own = own.sort_values("lift", ascending=False, kind="stable").head(CATEGORIES)
-    return ", ".join(f"{row.category} {percent(row.share)}" for row in own.itertuples())
+    return ", ".join(f"{row['category']} {percent(row['share'])}" for row in own.to_dict("records"))

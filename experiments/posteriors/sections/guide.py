@@ -65,7 +65,7 @@ def _quality_table(quality: GuideQuality) -> Table:
 def _calibration(subject: Subject) -> Part:
     found = calibrate(subject.model, subject.guide, subject.part, SIMULATIONS, RANKED, subject.config.seed)
     rows = [[name, SENTENCES[verdict]] for name, verdict in found.verdicts.items()]
-    worst = int(found.tests.loc[found.tests["adjusted"].idxmin(), "context"])
+    worst = int(found.tests["context"].to_numpy()[found.tests["p_value"].argmin()])
     blocks: list[Block] = [
         Text(
             f"Simulation-based calibration: {SIMULATIONS} sequences that the model wrote, with the lengths and first "
@@ -99,8 +99,11 @@ def _gap(subject: Subject) -> Part:
         f"(amortisation), and {family:.3f} more is beyond any Normal (family)."
     )
     rows = [
-        [row.sequence, *(number(value, 3) for value in (row.elbo, row.amortisation_gap, row.family_gap, row.refined_k))]
-        for row in table.itertuples()
+        [
+            str(row["sequence"]),
+            *(number(row[name], 3) for name in ("elbo", "amortisation_gap", "family_gap", "refined_k")),
+        ]
+        for row in table.to_dict("records")
     ]
     header = ["sequence", "ELBO, nats", "amortisation gap, nats", "family gap, nats", "k-hat, refined"]
     block = Table(header, rows, "The inference gap of each sequence, split.", folded=True)
@@ -131,7 +134,7 @@ def _nuts(subject: Subject) -> Part:
             )
         )
     names = ["total_variation", "error", "variance_ratio", "r_hat", "effective_size"]
-    rows = [[str(row["sequence"]), *(number(row[name], 3) for name in names)] for _, row in table.iterrows()]
+    rows = [[str(row["sequence"]), *(number(row[name], 3) for name in names)] for row in table.to_dict("records")]
     header = ["sequence", "total variation", "of error alone", "variance, guide / NUTS", "R-hat", "effective draws"]
     block = Table(header, rows, "The guide against NUTS, sequence by sequence.", folded=True)
     return sentences, {"nuts": {"divergences": exact.divergences, "table": table}}, [block]
