@@ -22,6 +22,7 @@ from torch import nn
 
 from experiments.command import run_command
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
+from hcrnn_pyro.checks import require_scopes
 from hcrnn_pyro.contracts import has_parameters
 from hcrnn_pyro.data.audit import audit
 from hcrnn_pyro.data.dataset import DataSet
@@ -36,7 +37,7 @@ from hcrnn_pyro.distributed import (
     world_size,
 )
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.evaluation import EvaluationConfig, evaluate, evaluate_parts, summarise
+from hcrnn_pyro.evaluation import SCOPE_OF, EvaluationConfig, evaluate, evaluate_parts, summarise
 from hcrnn_pyro.pair import NONE, PairConfig, build_pair, default_settings
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import pair_summary, result_table
@@ -50,12 +51,13 @@ from hcrnn_pyro.runs import (
     save_results,
     start_run,
 )
+from hcrnn_pyro.svi_module import VALIDATION_SCOPE
 from hcrnn_pyro.training import Interrupted, fit
 from hcrnn_pyro.training_config import TrainingConfig
 from models import HCRNNConfig
 
 COMMAND = "python -m experiments.svi"
-LATENT_FLAGS = ("--kl-weight", "--kl-anneal", "--theta-samples")
+LATENT_FLAGS = ("--kl-weight", "--kl-anneal", "--free-bits", "--objective", "--particles", "--theta-samples")
 FLAGS_OF_COUNTING = ("--seed", "--device")  # of the training flags, those that mean something without training
 
 
@@ -88,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     pyro.set_rng_seed(config.training.seed)
     model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
     _refuse_training_flags(config, model, guide)
+    _refuse_scopes(config, model, guide, data)
     folder = at_rank_zero(lambda: _folder(config, data))
     if (folder / METRICS).is_file():
         print(f"\nThe run in {folder} is finished.\n")
@@ -200,6 +203,13 @@ def _refuse_training_flags(config: SVIConfig, model: nn.Module, guide: nn.Module
         not idle,
         f"{config.pair.model} has no parameters: it is counted, not trained; {', '.join(idle)} would change nothing.",
     )
+
+
+def _refuse_scopes(config: SVIConfig, model: nn.Module, guide: nn.Module, data: DataSet) -> None:
+    """Refuse a pair that cannot train, be validated or be evaluated as the flags say; without a latent, any can."""
+    if config.pair.guide != NONE:
+        evaluation = SCOPE_OF[config.evaluation.evaluation]
+        require_scopes(model, guide, data.train, [config.training.scope, VALIDATION_SCOPE, evaluation])
 
 
 def _likelihood(config: SVIConfig) -> str:

@@ -36,7 +36,8 @@ class AmortizedGuide(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
     def forward(self, batch: Batch) -> None:
         """Issue the latents."""

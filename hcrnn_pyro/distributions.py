@@ -190,6 +190,46 @@ class ContextMixture(ItemsAtPositions):
         return self.local_logits, self.contexts, self.normalisers, self.scored
 
 
+class ContextMixtureWithGaps(ContextMixture):
+    """A :class:`ContextMixture` for training, whose local logits are missing at a share r of the predictions.
+
+    Which ones is summed out: log_prob is (1 - r) log p(y) + r log p_0(y), the expected log-probability, where p_0 knows
+    the contexts alone. Predictions and samples are those where nothing is missing.
+
+    Args:
+        weights: as for :class:`ContextMixture`.
+        local_logits: as for :class:`ContextMixture`.
+        contexts: as for :class:`ContextMixture`.
+        normalisers: as for :class:`ContextMixture`.
+        scored: as for :class:`ContextMixture`.
+        gap_logits: (N, V + 1) the local logits where they are missing: 0, or minus infinity where y cannot be.
+        share: r, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "*batch predictions contexts"],
+        local_logits: Float[Tensor, "predictions columns"],
+        contexts: Float[Tensor, "contexts columns"],
+        normalisers: Float[Tensor, "predictions contexts"],
+        scored: Bool[Tensor, "rows queries"],
+        gap_logits: Float[Tensor, "predictions columns"],
+        share: float,
+    ) -> None:
+        super().__init__(weights, local_logits, contexts, normalisers, scored)
+        self.gap_logits, self.share = gap_logits, share
+
+    def target_log_probs(self, targets: Int[Tensor, "*batch predictions"]) -> Float[Tensor, "*batch predictions"]:
+        """Expected log-probability of one item at each scored position."""
+        normalisers = context_normalisers(self.gap_logits, self.contexts)
+        gaps = ContextMixture(self.features, self.gap_logits, self.contexts, normalisers, self.scored)
+        whole = super().target_log_probs(targets)
+        return torch.lerp(whole, gaps.target_log_probs(targets), self.share)
+
+    def _fixed(self) -> tuple[Any, ...]:
+        return *super()._fixed(), self.gap_logits, self.share
+
+
 def context_normalisers(
     local_logits: Float[Tensor, "predictions columns"], contexts: Float[Tensor, "contexts columns"]
 ) -> Float[Tensor, "predictions contexts"]:

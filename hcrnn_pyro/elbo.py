@@ -5,9 +5,12 @@ ELBO = E_q[log p(y | eta)] - KL(q(eta) || p(eta))
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
@@ -15,7 +18,47 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributed import sum_over_ranks, world_size
 from hcrnn_pyro.parameters import unannounced
-from hcrnn_pyro.sites import is_latent
+from hcrnn_pyro.sites import is_data, is_latent
+
+
+class ImportanceWeightedELBO(Trace_ELBO):
+    """The sum over rows of log( 1/S sum_s p(y, z_s | x) / q(z_s | x) ), S particles drawn in one pass.
+
+    Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016. Pyro's ``RenyiELBO(alpha=0)`` is the same
+    bound, but cannot be called as a module.
+    """
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The negative bound."""
+        model_trace, guide_trace = next(iter(self._get_traces(model, guide, args, kwargs)))
+        log_weights = log_densities(model_trace) - log_densities(guide_trace)  # (S, B)
+        bound = log_weights.logsumexp(dim=-2) - math.log(self.num_particles)
+        return -bound.sum()
+
+
+def log_densities(trace: Any) -> Tensor:
+    """(S, B), each row's log-density of all sites of a trace."""
+    densities = [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample" and "log_prob" in site]
+    return torch.stack(torch.broadcast_tensors(*densities)).sum(dim=0)
+
+
+Bound = Literal["elbo", "mean-field-elbo", "iwae"]
+BOUNDS: dict[Bound, Callable[..., ELBO]] = {
+    "elbo": Trace_ELBO,
+    "mean-field-elbo": TraceMeanField_ELBO,  # the KL term in closed form, where there is one
+    "iwae": ImportanceWeightedELBO,
+}
+
+
+def make_bound(name: Bound, particles: int) -> ELBO:
+    """One of Pyro's bounds on log p(y), from so many draws of the latents a row, all in one pass.
+
+    Args:
+        name: ``elbo``: Kingma and Welling (2014). ``mean-field-elbo``: the same with the KL term in closed form where
+            Pyro knows one. ``iwae``: Burda, Grosse and Salakhutdinov (2016).
+        particles: draws.
+    """
+    return BOUNDS[name](num_particles=particles, vectorize_particles=particles > 1, max_plate_nesting=1)
 
 
 class Terms(NamedTuple):
@@ -63,12 +106,15 @@ class LatentTerms(Messenger):
 
     Args:
         weight: factor on the latent sites' log-densities, above 0; 1 leaves the ELBO as it is.
+        differentiable: whether ``kl`` has a gradient.
+        with_likelihood: whether to add up the observed sites too, which costs another softmax over the items.
     """
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, differentiable: bool = False, with_likelihood: bool = False) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.differentiable, self.with_likelihood = weight, differentiable, with_likelihood
         self.kl: Tensor | float = 0.0
+        self.log_likelihood: Tensor | float = 0.0
         self._drawn: set[str] = set()
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
@@ -76,19 +122,21 @@ class LatentTerms(Messenger):
             return
         msg["scale"] = msg["scale"] * self.weight
         if msg["done"]:  # replayed: the model's side, log p of the guide's value
-            self.kl = self.kl - _log_density(msg)
+            self.kl = self.kl - self._log_density(msg)
         else:
             self._drawn.add(msg["name"])
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
         if msg["name"] in self._drawn:  # the guide's side, log q of the value just drawn
             self._drawn.remove(msg["name"])
-            self.kl = self.kl + _log_density(msg)
+            self.kl = self.kl + self._log_density(msg)
+        elif self.with_likelihood and is_data(msg):
+            self.log_likelihood = self.log_likelihood + self._log_density(msg)
 
-
-@torch.no_grad()
-def _log_density(msg: dict[str, Any]) -> Tensor:
-    return msg["fn"].log_prob(msg["value"]).sum()
+    def _log_density(self, msg: dict[str, Any]) -> Tensor:
+        with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
+            density: Tensor = msg["fn"].log_prob(msg["value"]).sum()
+        return density
 
 
 class Objective(nn.Module):
@@ -97,13 +145,18 @@ class Objective(nn.Module):
     Args:
         model: the Pyro model.
         guide: the guide.
-        elbo: any Pyro loss that can be called as a module, e.g. ``Trace_ELBO()``.
+        elbo: any Pyro loss that can be called as a module, e.g. ``Trace_ELBO()``; of an importance-weighted one, the
+            logged terms are still those of the ELBO.
+        free_bits: nats of KL a row that cost nothing (Kingma et al. 2016, on the whole latent): the KL term of a batch
+            is taken for at least so much a row.
     """
 
-    def __init__(self, model: nn.Module, guide: nn.Module, elbo: ELBO) -> None:
+    def __init__(self, model: nn.Module, guide: nn.Module, elbo: ELBO, free_bits: float = 0.0) -> None:
         super().__init__()
         self.elbo = elbo(model, guide)
         self.particles = elbo.num_particles
+        self.free_bits = free_bits
+        self.importance_weighted = isinstance(elbo, ImportanceWeightedELBO)
 
     def forward(self, batch: Batch, kl_weight: float = 1.0) -> Terms:
         """Estimate the loss and its parts.
@@ -112,10 +165,15 @@ class Objective(nn.Module):
             batch: rows of any scope.
             kl_weight: factor on the KL term; 1 is the true ELBO, the authors train with 1e-3.
         """
-        with LatentTerms(kl_weight) as latent, unannounced():
+        with LatentTerms(kl_weight, self.free_bits > 0, self.importance_weighted) as latent, unannounced():
             loss = self.elbo(batch)
         kl = torch.as_tensor(latent.kl / self.particles)
-        return Terms(loss, loss.detach() - kl_weight * kl, kl, int(batch.scored.sum()), batch.size)
+        nll = loss.detach() - kl_weight * kl.detach()
+        if self.importance_weighted:
+            nll = -torch.as_tensor(latent.log_likelihood / self.particles)
+        if self.free_bits:
+            loss = loss + kl_weight * (kl.clamp(min=self.free_bits * batch.size) - kl)
+        return Terms(loss, nll, kl.detach(), int(batch.scored.sum()), batch.size)
 
 
 class Totals:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -14,6 +14,16 @@ from hcrnn_pyro.sites import SupportMismatch
 
 NONE = "none"  # the prior and the guide of a model without a latent
 DEFAULTS: dict[Kind, str] = {"prior": "logistic-normal", "guide": "bag-of-items"}
+AUTOGUIDES = "pyro.infer.autoguide"  # on the command line, auto for short
+AMORTIZED = {  # what says as much as one of Pyro's autoguides, of every sequence
+    "AutoNormal": "bag-of-items",
+    "AutoDiagonalNormal": "bag-of-items",
+    "AutoLowRankMultivariateNormal": "low-rank",
+    "AutoMultivariateNormal": "low-rank",
+    "AutoIAFNormal": "flow",
+    "AutoNormalizingFlow": "flow",
+    "AutoDelta": "point",
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class PairConfig:
     """Amortized guide: a name, or my_file:my_guide; none for a model without context proportions."""
 
     def __post_init__(self) -> None:
+        _refuse_autoguide(self.guide)
         latent = has_latent(find("model", self.model))
         for kind, default in DEFAULTS.items():
             name = getattr(self, kind) or (default if latent else NONE)
@@ -69,27 +80,51 @@ def build_pair(pair: PairConfig, settings: dict[str, Any], items: int) -> tuple[
 
     Raises:
         UserError: for an unknown name, a prior or guide that cannot be made, or a guide that cannot infer the prior's
-            latents; the message names those that can.
+            latents; the message names the guides that can, and the priors that this one serves.
     """
     latent = {} if pair.prior == NONE else {"make_prior": find("prior", pair.prior)}
     model = find("model", pair.model)(items=items, **latent, **settings)
-    guide = _make_guide(pair, model)
+    try:
+        guide = find("guide", pair.guide)(model)
+    except SupportMismatch as error:
+        raise UserError(f"{error} {_alternatives(pair, settings)}") from error
     for flag, part in (("--model", model), ("--guide", guide)):
         require(isinstance(part, nn.Module), f"{flag} must make a torch.nn.Module; got a {type(part).__name__}.")
     return model, guide
 
 
-def _make_guide(pair: PairConfig, model: nn.Module) -> Any:
-    try:
-        return find("guide", pair.guide)(model)
-    except SupportMismatch as error:
-        fitting = [name for name in registry("guide") if name != NONE and _fits(name, model)]
-        raise UserError(f"{error} Guides for --prior {pair.prior}: {', '.join(fitting)}.") from error
+def fits(pair: PairConfig, settings: dict[str, Any]) -> bool:
+    """Whether a guide can infer the latents of a prior, tried on a model of one item.
 
-
-def _fits(guide: str, model: nn.Module) -> bool:
+    Args:
+        pair: model, prior and guide.
+        settings: the model's own settings.
+    """
+    model = find("model", pair.model)(items=1, make_prior=find("prior", pair.prior), **settings)
     try:
-        find("guide", guide)(model)
+        find("guide", pair.guide)(model)
     except SupportMismatch:
         return False
     return True
+
+
+def _alternatives(pair: PairConfig, settings: dict[str, Any]) -> str:
+    """The legal choices next to a pair whose guide cannot live where its prior does."""
+    guides = [name for name in registry("guide") if name != NONE and fits(replace(pair, guide=name), settings)]
+    priors = [name for name in registry("prior") if fits(replace(pair, prior=name), settings)]
+    return (
+        f"Guides for --prior {pair.prior}: {', '.join(guides) or NONE}. "
+        f"Priors for --guide {pair.guide}: {', '.join(priors) or NONE}."
+    )
+
+
+def _refuse_autoguide(guide: str) -> None:
+    location, _, name = guide.rpartition(":")
+    if location != "auto" and not location.startswith(AUTOGUIDES):
+        return
+    amortized = [name for name in registry("guide") if name != NONE]
+    choice = f"--guide {AMORTIZED[name]}" if name in AMORTIZED else f"one of the guides {', '.join(amortized)}"
+    raise UserError(
+        f"--guide {guide}: Pyro's autoguides learn one factor for every row of the data they are fitted to, and say "
+        f"nothing of a new sequence. What reads a sequence and says as much is {choice}."
+    )

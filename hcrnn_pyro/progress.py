@@ -65,7 +65,8 @@ def epoch_line(row: dict[str, float], monitor: str) -> str:
     """
     shown = [monitor, *(name for name in ("recall@20", "mrr@20", "nll") if name != monitor)]
     metrics = "  ".join(f"{name} {row[f'valid_{name}']:.3f}" for name in shown)
+    active = f"  active {row['valid_active']:.0f}" if "valid_active" in row else ""
     return (
         f"epoch {row['epoch']:>3.0f}  train nll {row['train_nll']:.3f}  kl {row['train_kl']:.3f}  "
-        f"elbo {row['train_elbo']:.3f}  |  valid {metrics}  |  {row['seconds']:.1f} s"
+        f"elbo {row['train_elbo']:.3f}  |  valid {metrics}{active}  |  {row['seconds']:.1f} s"
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import TransformedDistribution, constraints
+from pyro.distributions import TransformedDistribution
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -64,7 +64,7 @@ def _latent_site(site: Any) -> LatentSite:
         f"In the filtering scope the prior's {name} should have a value for every step, event shape (T, ...); for "
         f"T = 1 it has {tuple(event_shape)}. hcrnn_pyro.sites.over_steps gives a distribution its time axis.",
     )
-    while isinstance(support, constraints.independent):
+    while hasattr(support, "base_constraint"):  # an event's dimensions, or a mixture, around where a value lives
         support = support.base_constraint
     require(
         not support.is_discrete,
@@ -81,6 +81,16 @@ class SupportMismatch(UserError):
 def is_latent(site: Any) -> bool:
     """Whether a Pyro message or trace node is an unobserved random variable (and not a plate's index)."""
     return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+
+
+def is_deterministic(site: Any) -> bool:
+    """Whether a message or trace node is ``pyro.deterministic``."""
+    return site["type"] == "sample" and bool(site["infer"].get("_deterministic", False))
+
+
+def is_data(site: Any) -> bool:
+    """Whether a message or trace node is an observed random variable."""
+    return site["type"] == "sample" and site["is_observed"] and not is_deterministic(site)
 
 
 def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:

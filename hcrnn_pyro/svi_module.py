@@ -21,17 +21,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hcrnn_pyro.averaging import WeightAverage
+from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch, Batches, batches_by_length
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import any_rank, gather, rank, share, world_size
-from hcrnn_pyro.elbo import Objective, Terms, Totals
+from hcrnn_pyro.elbo import Objective, Terms, Totals, make_bound
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.evaluation import SCOPE_OF, Method, evaluate, summarise
 from hcrnn_pyro.files import whole_file
+from hcrnn_pyro.posterior.activity import posterior_activity
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
 from hcrnn_pyro.training_config import TrainingConfig
 
+VALIDATION: Method = "one-pass"
+VALIDATION_SCOPE = SCOPE_OF[VALIDATION]
+EPOCH_DRAWS = 20  # of theta for each sequence of the valid part, to see whether it is alive
 VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
 
 
@@ -69,7 +74,7 @@ class SVIModule(pl.LightningModule):
         self, model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, history_file: Path | None
     ) -> None:
         super().__init__()
-        self.objective = Objective(model, guide, pyro.infer.Trace_ELBO())
+        self.objective = Objective(model, guide, make_bound(config.objective, config.particles), config.free_bits)
         self.predictive = PosteriorPredictive(model, guide)
         self.average = WeightAverage(self.objective, config.averaging)
         self.data = data
@@ -91,11 +96,6 @@ class SVIModule(pl.LightningModule):
         batches = Batches(self.data.train, config.scope, config.batch_size, self.epoch_seed, rank(), world_size())
         self.batches = len(batches)
         return batches
-
-    def smallest_batch(self) -> Batch:
-        """One short row, to try the pair on."""
-        device = next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
-        return next(batches_by_length(self.data.train, self.config.scope, positions=1)).to(device)
 
     @property
     def epoch_seed(self) -> int:
@@ -202,16 +202,26 @@ class SVIModule(pl.LightningModule):
         metrics = summarise(self._ranks())
         self._require_finite("nll", metrics["nll"])
         totals = Totals()
+        elbo = Objective(self.predictive.model, self.predictive.guide, pyro.infer.Trace_ELBO()).eval()
         for batch in share(batches_by_length(self.data.valid, self.config.scope, VALIDATION_POSITIONS)):
-            totals.add(self.objective(batch.to(self.device)))
+            totals.add(elbo(batch.to(self.device)))
         totals.add_other_ranks()
         metrics["elbo"] = totals.means()["elbo"]
         self._require_finite("elbo", metrics["elbo"])
+        metrics |= self._activity()
         self.train()
         return metrics
 
+    def _activity(self) -> dict[str, float]:
+        """How many contexts follow the sequences, where there are some: a posterior that collapses is seen at once."""
+        model, guide = self.predictive.model, self.predictive.guide
+        if not isinstance(model, ContextModel) or len(self.data.valid) < 2:
+            return {}
+        activity = posterior_activity(model, guide, self.data.valid, EPOCH_DRAWS, self.config.scope, device=self.device)
+        return {"kl": activity.kl, "active": float(activity.active.sum())}
+
     def _ranks(self) -> pd.DataFrame:
-        return evaluate(self.predictive, self.data.valid, "one-pass", self.device, self.data.catalogue_size)
+        return evaluate(self.predictive, self.data.valid, VALIDATION, self.device, self.data.catalogue_size)
 
     def _require_finite(self, name: str, value: float) -> None:
         if not np.isfinite(value):

@@ -21,7 +21,7 @@ import pandas as pd
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
-from hcrnn_pyro.checks import require_same_latents
+from hcrnn_pyro.checks import require_scopes
 from hcrnn_pyro.contracts import Prepared, has_parameters
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.distributed import (
@@ -36,7 +36,7 @@ from hcrnn_pyro.distributed import (
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights, save_weights
-from hcrnn_pyro.svi_module import Interrupted, SVIModule
+from hcrnn_pyro.svi_module import VALIDATION_SCOPE, Interrupted, SVIModule
 from hcrnn_pyro.training_config import LOWER_IS_BETTER, TrainingConfig
 
 
@@ -99,8 +99,7 @@ def _fit(
     stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
     module = SVIModule(model, guide, data, config, folder / HISTORY)
     kept = KeepBestAndLast(model, guide, module.average, folder, metric, lower_is_better)
-    module.eval()
-    require_same_latents(model, guide, module.smallest_batch())
+    require_scopes(model, guide, data.train, [config.scope, VALIDATION_SCOPE])
     module.train()
     trainer = _trainer(config, folder, [RunProgress(), stopping, kept])
     last = folder / CHECKPOINT

@@ -10,6 +10,7 @@ import torch
 
 from hcrnn_pyro.data.batches import Scope
 from hcrnn_pyro.distributed import local_world_size
+from hcrnn_pyro.elbo import Bound
 from hcrnn_pyro.errors import require
 
 Monitor = Literal["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "elbo"]
@@ -32,6 +33,12 @@ class TrainingConfig:
     """Weight of the KL term; 1 is the true ELBO, the authors use 1e-3."""
     kl_anneal: int = 0
     """Epochs over which the KL weight rises linearly from 0 to --kl-weight."""
+    free_bits: float = 0.0
+    """Nats of KL a row that cost nothing, against a posterior that collapses onto the prior."""
+    objective: Bound = "elbo"
+    """elbo: Trace_ELBO. mean-field-elbo: its KL term in closed form where there is one. iwae: importance-weighted."""
+    particles: int = 1
+    """Draws of the latents for each row and step; iwae needs at least 2."""
     scope: Scope = "sequence"
     """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
     monitor: Monitor = "mrr@20"
@@ -50,6 +57,7 @@ class TrainingConfig:
             ("--epochs", self.epochs),
             ("--batch-size", self.batch_size),
             ("--patience", self.patience),
+            ("--particles", self.particles),
         ):
             require(value >= 1, f"{flag} is a whole number of at least 1; got {value}.")
         require(0 < self.lr < math.inf, f"--lr is above 0 and finite; got {self.lr}.")
@@ -58,6 +66,13 @@ class TrainingConfig:
             0 <= self.kl_weight < math.inf, f"--kl-weight is at least 0 (1 is the true ELBO); got {self.kl_weight}."
         )
         require(self.kl_anneal >= 0, f"--kl-anneal is a number of epochs, at least 0; got {self.kl_anneal}.")
+        require(0 <= self.free_bits < math.inf, f"--free-bits is a number of nats, at least 0; got {self.free_bits}.")
+        if self.objective == "iwae":
+            require(self.particles >= 2, "--objective iwae needs --particles of at least 2; of one it is the ELBO.")
+            require(
+                (self.kl_weight, self.kl_anneal, self.free_bits) == (1, 0, 0),
+                "--objective iwae has no KL term of its own: leave --kl-weight, --kl-anneal and --free-bits out.",
+            )
         require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
 
     @property

@@ -5,7 +5,7 @@ Axes: B rows, T time, N scored predictions, V items, E = H embedding and hidden 
     z_1 ~ Categorical(theta);   z_t = z_{t-1} with probability 1 - d, else ~ Categorical(theta)
     p(y_t = i | z_t = k, x_1..x_t)  proportional to  exp(m_t a_t(i)) b_k(i),
         b_k = softmax_i(M_k . item embedding_i + popularity_i),   a_t = (W_B [readouts, h_t]) . item embeddings
-    m_t ~ Bernoulli(1 - r) in training, 1 in prediction
+    m_t ~ Bernoulli(1 - r) in training, summed out; 1 in prediction
 
                     +-------------------------------- sequences, B --+
                     |  eta ---> theta ---> z_1 ---> z_2 ---> ...     |
@@ -19,8 +19,8 @@ Axes: B rows, T time, N scored predictions, V items, E = H embedding and hidden 
 In HCRNN theta only tilts an attention inside the recurrence, which can do without it, and the ELBO lets theta go. Here
 each item comes from a context: b_k is its law over items (Dieng, Ruiz and Blei, "Topic modeling in embedding spaces",
 2020), and the temporary context h_t of HCRNN-3+Bi re-weighs it. The contexts are summed out exactly. At a share r of
-the training's steps the temporary context is missing (m_t = 0), and only theta can tell what comes: as Bowman et al. (2016)
-drop words, so that h_t cannot make theta idle.
+the training's steps the temporary context is missing (m_t = 0), and only theta can tell what comes: as Bowman et al.
+(2016) drop words, so that h_t cannot make theta idle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch, Scope
 from hcrnn_pyro.data.dataset import Sequences
-from hcrnn_pyro.distributions import ContextMixture, Likelihood, context_normalisers
+from hcrnn_pyro.distributions import ContextMixture, ContextMixtureWithGaps, Likelihood, context_normalisers
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.nn.attention import at_positions
@@ -120,33 +120,36 @@ class SwitchingHCRNN(HCRNN):
         """p(y | x, theta), its contexts summed out."""
         contexts = self.context_distributions()
         if self.drift_logit is None:
-            local_logits = self.local_logits(batch)
+            local_logits, excluded = self.local_logits(batch)
             normalisers = context_normalisers(local_logits, contexts)
             weights = at_queries(theta, batch)
         else:
             whole = every_position(batch)
-            local_logits = self.local_logits(whole)
+            local_logits, excluded = self.local_logits(whole)
             normalisers = context_normalisers(local_logits, contexts)
             weights = at_queries(self.to_come(whole, theta, contexts, normalisers), batch, per_step=True)
             kept = scored_among_valid(batch)
-            local_logits, normalisers = local_logits[kept], normalisers[kept]
-        return ContextMixture(weights[..., batch.scored, :], local_logits, contexts, normalisers, batch.scored)
+            local_logits, normalisers, excluded = local_logits[kept], normalisers[kept], excluded[kept]
+        mixture = weights[..., batch.scored, :], local_logits, contexts, normalisers, batch.scored
+        if self.training and self.missing:
+            return ContextMixtureWithGaps(*mixture, excluded, self.missing)
+        return ContextMixture(*mixture)
 
-    def local_logits(self, batch: Batch) -> Float[Tensor, "predictions columns"]:
-        """m_t a_t at the scored positions; minus infinity for padding and for what cannot follow."""
+    def local_logits(
+        self, batch: Batch
+    ) -> tuple[Float[Tensor, "predictions columns"], Float[Tensor, "predictions columns"]]:
+        """a_t at the scored positions, minus infinity for what cannot follow; and that alone: 0 or minus infinity."""
         equal = self.item_embeddings.new_full((batch.size, self.contexts), 1.0 / self.contexts)
         one_theta = Batch(batch.inputs, batch.lengths, batch.targets, batch.scored, batch.rows)
         states = self.states(one_theta, equal)  # theta acts through the contexts alone
         readout = self.readout(states.hidden, states.local_context, batch.queries)[batch.scored]
         logits = self.to_item_space(self.dropout_out(readout)) @ self.item_embeddings.T
-        if self.training and self.missing:
-            logits = logits * (torch.rand(len(logits), 1, device=logits.device) >= self.missing)
         seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
         excluded = torch.zeros_like(logits)
         excluded[:, 0] = -math.inf
         if seen is not None:
             seen.exclude_(excluded)
-        return logits + excluded
+        return logits + excluded, excluded
 
     def to_come(
         self,

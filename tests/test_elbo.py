@@ -7,13 +7,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.infer import Trace_ELBO
+from pyro.infer import RenyiELBO, Trace_ELBO
 from torch import nn
 
 from guides import GUIDES
-from hcrnn_pyro.data.batches import make_batch
+from hcrnn_pyro.data.batches import Batch, make_batch
 from hcrnn_pyro.data.dataset import Sequences
-from hcrnn_pyro.elbo import LatentTerms, Objective, Totals
+from hcrnn_pyro.elbo import LatentTerms, Objective, Totals, make_bound
 from models import MODELS, PRIORS
 
 
@@ -86,3 +86,86 @@ def test_totals_weigh_batches_by_their_predictions():
     means = totals.means()
     assert means["nll"] == pytest.approx(sum(float(t.nll) for t in terms) / 5, rel=1e-6)
     assert means["kl"] == pytest.approx(sum(float(t.kl) for t in terms) / 2, rel=1e-6)
+
+
+def three_rows():
+    """A batch of three rows of one prediction each; the toy model reads nothing of it."""
+    ones = torch.ones(3, 1, dtype=torch.long)
+    return Batch(ones, ones[:, 0], ones, ones > 0, ones[:, 0])
+
+
+class Learned(nn.Module):
+    """q(z) = Normal(m, s), the same for all rows."""
+
+    def __init__(self, mean, scale):
+        super().__init__()
+        self.mean, self.scale = nn.Parameter(torch.tensor(mean)), nn.Parameter(torch.tensor(scale))
+
+    def forward(self, batch):
+        with pyro.plate("rows", 3, dim=-1):
+            pyro.sample("z", dist.Normal(self.mean.expand(3), self.scale))
+
+
+class Zeros(nn.Module):
+    """x = 0 is observed."""
+
+    def forward(self, batch):
+        Model()(torch.zeros(3))
+
+
+def closed_form(mean, scale):
+    """Nll and KL of one row: x ~ Normal(z, 1) at 0 and z ~ Normal(0, 1)."""
+    nll = 0.5 * math.log(2 * math.pi) + 0.5 * (mean**2 + scale**2)
+    kl = -math.log(scale) - 0.5 + 0.5 * (mean**2 + scale**2)
+    return nll, kl
+
+
+@pytest.mark.parametrize("bound", ["elbo", "mean-field-elbo"])
+def test_either_elbo_is_the_closed_form(bound):
+    terms = Objective(Zeros(), Learned(0.5, 0.3), make_bound(bound, 20_000))(three_rows(), kl_weight=0.5)
+    nll, kl = closed_form(0.5, 0.3)
+    assert float(terms.loss.detach()) == pytest.approx(3 * (nll + 0.5 * kl), abs=0.03)
+    assert float(terms.kl) == pytest.approx(3 * kl, abs=0.03)
+    assert float(terms.nll) == pytest.approx(3 * nll, abs=0.03)
+
+
+def test_the_mean_field_elbo_knows_the_kl_of_two_normals():
+    """The exact KL has no noise, so the loss of a guide far narrower than the likelihood is the same every time."""
+    objective = Objective(Zeros(), Learned(0.5, 1e-4), make_bound("mean-field-elbo", 1))
+    losses = [float(objective(three_rows()).loss.detach()) for _ in range(5)]
+    nll, kl = closed_form(0.5, 1e-4)
+    assert losses == pytest.approx([3 * (nll + kl)] * 5, abs=1e-2)
+
+
+def test_the_importance_weighted_bound_nears_the_evidence_and_logs_the_elbo():
+    """Log p(x = 0) = log Normal(0; 0, sqrt 2), above the ELBO of any guide that is not the posterior."""
+    evidence = 3 * -0.5 * math.log(4 * math.pi)
+    terms = Objective(Zeros(), Learned(0.5, 1.0), make_bound("iwae", 5_000))(three_rows())
+    nll, kl = closed_form(0.5, 1.0)
+    assert float(-terms.loss.detach()) == pytest.approx(evidence, abs=0.1)
+    assert float(terms.elbo) == pytest.approx(-3 * (nll + kl), abs=0.1) and float(terms.elbo) < evidence - 0.5
+
+
+def test_the_importance_weighted_bound_is_pyros_renyi_bound_at_alpha_0():
+    settings = {"num_particles": 7, "vectorize_particles": True, "max_plate_nesting": 1}
+    pyro.set_rng_seed(4)
+    expected = RenyiELBO(alpha=0, **settings).loss(Zeros(), Learned(0.5, 0.3), three_rows())
+    pyro.set_rng_seed(4)
+    found = make_bound("iwae", 7)(Zeros(), Learned(0.5, 0.3))(three_rows())
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_free_bits_take_the_gradient_of_a_small_kl_away():
+    def gradient(free_bits):
+        guide = Learned(0.5, 1.0)
+        objective = Objective(Zeros(), guide, make_bound("mean-field-elbo", 20_000), free_bits)
+        terms = objective(three_rows())
+        terms.loss.backward()
+        return float(guide.mean.grad), terms
+
+    nll, kl = closed_form(0.5, 1.0)  # kl is 0.125 nats; d nll / d mean = d kl / d mean = 0.5 a row
+    (whole, _), (below, few), (above, _) = gradient(0.0), gradient(1.0), gradient(0.05)
+    assert whole == pytest.approx(3.0, abs=0.05) and above == pytest.approx(3.0, abs=0.05)
+    assert below == pytest.approx(1.5, abs=0.05)
+    assert float(few.loss.detach()) == pytest.approx(3 * (nll + 1.0), abs=0.05), "the loss counts the free nats"
+    assert float(few.kl) == pytest.approx(3 * kl, abs=0.05), "what is logged does not"

@@ -206,7 +206,7 @@ def test_simulated_items_follow_the_models_own_probabilities(pair):
     batch = make_batch(simulation.sequences, np.arange(3000), np.full(3000, 3), "sequence")
     with torch.no_grad():
         nodes = poutine.trace(poutine.condition(model, data=simulation.latents)).get_trace(batch).nodes
-    probabilities = nodes["next_item"]["fn"].log_probs().exp().unflatten(0, (3000, 3))
+        probabilities = nodes["next_item"]["fn"].log_probs().exp().unflatten(0, (3000, 3))
     drawn = nn.functional.one_hot(batch.targets, 10)
     error = (probabilities * (1 - probabilities)).sum(dim=0).sqrt()
     assert float(probabilities.std(dim=(0, 1))[1:].min()) > 0.01  # it does depend on theta and the past

@@ -65,6 +65,35 @@ class Truth:
         rows = on_cpu.scored.nonzero()[:, 0]
         return predictions[rows, on_cpu.queries[on_cpu.scored]].log().to(batch.inputs.device)
 
+    def emission_of(self, items: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time contexts"]:
+        """p(x_t | z_t = k, x_1..x_{t-1}) of every item of whole sequences; 1 on padding, index 0."""
+        emissions = torch.from_numpy(self.emissions)
+        seen = torch.zeros(len(items), emissions.shape[1], dtype=torch.bool)
+        emitted = []
+        for item in items.unbind(dim=1):
+            of_all = self._item_probabilities(emissions, seen)  # (B, K, V + 1)
+            of_item = of_all.gather(2, item.view(-1, 1, 1).expand(-1, emissions.shape[0], 1)).squeeze(2)
+            emitted.append(torch.where(item.unsqueeze(1) > 0, of_item, 1.0))
+            seen = seen.scatter(1, item.unsqueeze(1), True)
+        return torch.stack(emitted, dim=1)
+
+    def log_likelihood(
+        self, emission: Float[Tensor, "batch time contexts"], theta: Float[Tensor, "*draws batch contexts"]
+    ) -> Float[Tensor, "*draws batch"]:
+        """Log p(x_1..x_T | theta), z summed out by forward filtering; differentiable in theta.
+
+        Args:
+            emission: of :meth:`emission_of`.
+            theta: context proportions of each sequence.
+        """
+        context, total = theta, torch.zeros(())
+        for emitted in emission.unbind(dim=1):
+            joint = context * emitted
+            evidence = joint.sum(dim=-1, keepdim=True)
+            total = total + evidence.squeeze(-1).log()
+            context = (1 - self.drift_probability) * joint / evidence + self.drift_probability * theta
+        return total
+
     def _filter(self, inputs: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time columns"]:
         """p(x_{t+1} | x_1..x_t) for every t, by forward filtering."""
         emissions = torch.from_numpy(self.emissions)

@@ -16,9 +16,9 @@ from hcrnn_pyro.data.batches import Batch
 class ContextCounts(nn.Module):
     """[log(1 + n), ELU(W s + b)], with n_k = sum_t p(k | x_t) and s the mean embedding of the items.
 
-    p(k | x) = softmax_k(a M_k . embedding(x)), with a learned sharpness a. The counts are what a posterior of proportions
-    is made of; the second part says what they leave out. The guide reads the contexts from the model, but gives them no
-    gradient.
+    p(k | x) = softmax_k(a M_k . embedding(x)), with a learned sharpness a. The counts are what a posterior of
+    proportions is made of; the second part says what they leave out. The guide reads the contexts from the model, but
+    gives them no gradient.
 
     Args:
         model: the model that the guide serves; its embeddings and contexts are read.

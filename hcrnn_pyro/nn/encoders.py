@@ -3,7 +3,8 @@
 Axes: B rows, T time, E embedding, F features.
 
 An encoder is made for a model, ``make_encoder(model)``, and maps a batch to features: (B, F) of each row's whole input,
-or in the filtering scope (B, T, F), where step t has read x_1..x_t alone. ``output_size`` is F.
+or in the filtering scope (B, T, F), where step t has read x_1..x_t alone. ``output_size`` is F. This file has the
+paper's; :mod:`hcrnn_pyro.nn.recurrent_encoder` and :mod:`hcrnn_pyro.nn.attention_encoder` keep the order of the items.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.attention import at_positions
 
 
 class Encoder(Protocol):
@@ -63,3 +65,8 @@ def first_occurrences(inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch 
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     return torch.zeros_like(new).scatter(1, order, new)
+
+
+def after_last(states: Float[Tensor, "batch time feature"], batch: Batch) -> Float[Tensor, "batch feature"]:
+    """The state after each row's last input, of states that look back alone."""
+    return at_positions(states, (batch.lengths - 1).unsqueeze(-1)).squeeze(-2)

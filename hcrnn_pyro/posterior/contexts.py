@@ -35,8 +35,8 @@ def context_items(model: Any) -> np.ndarray:
         probabilities = model.context_distributions()[:, 1:].double().cpu().numpy()
         logs = np.log(np.maximum(probabilities, np.finfo(float).tiny))
         return probabilities * (logs - logs.mean(axis=0))
-    require(hasattr(model, "global_contexts"), f"A {type(model).__name__} has no contexts to look at.")
-    vectors = model.global_contexts
+    require(hasattr(model, "context_vectors"), f"A {type(model).__name__} has no contexts to look at.")
+    vectors = model.context_vectors()
     items = torch.arange(1, model.items + 1, device=vectors.device)
     scores = (vectors @ model.embed(items).T).double().cpu().numpy()
     return scores - scores.mean(axis=0)

@@ -21,7 +21,7 @@ from torch import Tensor
 from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.sites import is_latent
+from hcrnn_pyro.sites import is_data, is_deterministic, is_latent
 
 POSITIONS = 20_000  # draws times rows times time that one pass of the model holds
 
@@ -72,13 +72,13 @@ def draw(model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Ba
         trace.compute_log_prob()
     shape = (samples, batch.size)
     latents: dict[str, Any] = {name: site["value"] for name, site in inferred.nodes.items() if is_latent(site)}
-    values: dict[str, Any] = {name: site["value"] for name, site in drawn.nodes.items() if _is_deterministic(site)}
+    values: dict[str, Any] = {name: site["value"] for name, site in drawn.nodes.items() if is_deterministic(site)}
     return Draws(
         latents={name: _whole(value, shape) for name, value in latents.items()},
         deterministic={name: _whole(value, shape) for name, value in values.items()},
         log_guide=_total(inferred, shape, latents.__contains__),
         log_prior=_total(drawn, shape, latents.__contains__),
-        log_likelihood=_total(drawn, shape, lambda name: _is_data(drawn.nodes[name])),
+        log_likelihood=_total(drawn, shape, lambda name: is_data(drawn.nodes[name])),
     )
 
 
@@ -124,14 +124,6 @@ def _joined(parts: list[Draws], order: Tensor) -> Draws:
         log_prior=join([part.log_prior for part in parts]),
         log_likelihood=join([part.log_likelihood for part in parts]),
     )
-
-
-def _is_deterministic(site: Any) -> bool:
-    return site["type"] == "sample" and bool(site["infer"].get("_deterministic", False))
-
-
-def _is_data(site: Any) -> bool:
-    return site["type"] == "sample" and site["is_observed"] and not _is_deterministic(site)
 
 
 def _whole(value: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.posterior.draws import draw
+from hcrnn_pyro.posterior.draws import POSITIONS, draw
 from hcrnn_pyro.posterior.joint import Joint, frozen, seeded
 from hcrnn_pyro.posterior.weights import elbo, iwae_bound, pareto_k, require_spread
 
@@ -154,10 +154,10 @@ def inference_gap(
     """
     refined = refine(model, guide, batch, steps, seed=seed)
     with frozen(model, guide), seeded(seed + 1):
-        before = draw(model, guide, batch, samples)
-        require_spread(before)
-        after = draw(model, refined, batch, samples)
-    first, second, evidence = elbo(before.log_weights), elbo(after.log_weights), iwae_bound(after.log_weights)
+        require_spread(draw(model, guide, batch, 2))
+        before = _log_weights(model, guide, batch, samples)
+        after = _log_weights(model, refined, batch, samples)
+    first, second, evidence = elbo(before), elbo(after), iwae_bound(after)
     return pd.DataFrame(
         {
             "row": batch.rows.cpu().numpy(),
@@ -166,9 +166,18 @@ def inference_gap(
             "evidence": evidence,
             "amortisation_gap": second - first,
             "family_gap": evidence - second,
-            "refined_k": pareto_k(after.log_weights),
+            "refined_k": pareto_k(after),
         }
     )
+
+
+def _log_weights(
+    model: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, samples: int
+) -> Float[Tensor, "draws rows"]:
+    """Some draws at a time, as a refined guide takes its batch as a whole."""
+    size = max(1, POSITIONS // batch.inputs.numel())
+    counts = [min(size, samples - start) for start in range(0, samples, size)]
+    return torch.cat([draw(model, guide, batch, count).log_weights for count in counts])
 
 
 @torch.no_grad()
