@@ -10,7 +10,8 @@ from html import escape
 from experiments.posteriors.analysis import Analysis
 from experiments.posteriors.section import Block, Figure, Section, Table
 
-RESOLUTION = 130  # dots per inch of the figures
+RESOLUTION, PIXELS = 150, 88  # of an inch of a figure: dots in the file, and CSS pixels on the page
+BROAD = 7.0  # inches
 
 STYLE = """
 :root { --ink: #1c1e21; --paper: #fff; --faint: #667; --line: #dde; --box: #f4f5f8; --warn: #b34700; --good: #1a7f4b; }
@@ -33,7 +34,8 @@ a { color: inherit; } nav a { margin-right: 0.9rem; white-space: nowrap; color: 
 th, td { padding: 0.25rem 0.6rem; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { border-bottom-width: 2px; } .name { text-align: left; } td:not(.name) { font-variant-numeric: tabular-nums; }
 caption, figcaption { color: var(--faint); font-size: 0.9rem; text-align: left; padding: 0.25rem 0; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; background: #fff; border-radius: 0.5rem; }
+figure { margin: 1rem 0; overflow-x: auto; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 0.5rem; } img.broad { min-width: 44rem; }
 summary { cursor: pointer; color: var(--faint); }
 """
 
@@ -92,8 +94,7 @@ def _block(block: Block) -> str:
         table = _table(block)
         return f"<details><summary>{escape(block.caption)}</summary>{table}</details>" if block.folded else table
     if isinstance(block, Figure):
-        caption = escape(block.caption)
-        return f'<figure><img alt="{caption}" src="{_picture(block)}"><figcaption>{caption}</figcaption></figure>'
+        return _figure(block)
     return f"<p>{escape(block.text)}</p>"
 
 
@@ -109,8 +110,13 @@ def _table(table: Table) -> str:
     return f'<div class="wide"><table>{caption}{head}<tbody>{body}</tbody></table></div>'
 
 
-def _picture(figure: Figure) -> str:
-    """A PNG inside the page."""
+def _figure(figure: Figure) -> str:
+    """A PNG inside the page; one too broad for a phone is scrolled there."""
+    drawn, caption = figure.axes.figure, escape(figure.caption)
     buffer = io.BytesIO()
-    figure.axes.figure.savefig(buffer, format="png", dpi=RESOLUTION)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    drawn.savefig(buffer, format="png", dpi=RESOLUTION)
+    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    inches = float(drawn.get_figwidth())
+    kind = ' class="broad"' if inches > BROAD else ""
+    image = f'<img{kind} alt="{caption}" width="{inches * PIXELS:.0f}" src="{source}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"

@@ -21,6 +21,7 @@ from hcrnn_pyro.posterior.figures import draw_prevalence, draw_profile
 TOP, NAMED, CATEGORIES = 10, 5, 2  # items that lead a context; of them, those the table names; its categories there
 DIFFERENT = 0.5  # share of different items among the leading ones: below it, contexts are much alike
 SIGNIFICANT = 0.05
+SHOWN = 10  # contexts that the page shows unasked
 
 
 def contexts_section(subject: Subject) -> Section:
@@ -45,7 +46,7 @@ def contexts_section(subject: Subject) -> Section:
     ]
     blocks: list[Block] = [
         Figure(draw_prevalence(shares), f"Mean of theta over the sequences, and its {percent(0.9)} interval."),
-        _table(nearest, shares, together, profile),
+        *_tables(nearest, shares, together, profile),
     ]
     if profile is not None:
         blocks.append(Figure(draw_profile(profile), "Share of each category among the leading items."))
@@ -93,7 +94,10 @@ def _sentence(what: str, found: GenreInformation) -> tuple[str, bool]:
     )
 
 
-def _table(nearest: pd.DataFrame, shares: pd.DataFrame, together: np.ndarray, profile: pd.DataFrame | None) -> Table:
+def _tables(
+    nearest: pd.DataFrame, shares: pd.DataFrame, together: np.ndarray, profile: pd.DataFrame | None
+) -> list[Block]:
+    """The most prevalent contexts, and all of them for those who ask."""
     label = "title" if "title" in nearest else "item_id"
     rows = []
     for share in shares.sort_values("mean", ascending=False, kind="stable").to_dict("records"):
@@ -103,13 +107,17 @@ def _table(nearest: pd.DataFrame, shares: pd.DataFrame, together: np.ndarray, pr
         of_categories = [] if profile is None else [_categories(profile, context)]
         rows.append([str(context), "; ".join(leading), *of_categories, interval, number(together[context])])
     categories = [] if profile is None else ["categories, share of leading items"]
-    return Table(
-        ["context", "nearest items", *categories, "prevalence (90 % interval)", "NPMI"],
-        rows,
-        "Contexts, the most prevalent first. NPMI: how much more often than by chance the leading items come together "
-        "in the validation part, from -1 to 1.",
-        names=2 + len(categories),
+    header = ["context", "nearest items", *categories, "prevalence (90 % interval)", "NPMI"]
+    meaning = (
+        "NPMI: how much more often than by chance the leading items come together in the validation part, from -1 to 1."
     )
+    names = 2 + len(categories)
+    if len(rows) <= SHOWN:
+        return [Table(header, rows, f"The contexts, the most prevalent first. {meaning}", names)]
+    return [
+        Table(header, rows[:SHOWN], f"The {SHOWN} most prevalent contexts. {meaning}", names),
+        Table(header, rows, f"All {len(rows)} contexts", names, folded=True),
+    ]
 
 
 def _categories(profile: pd.DataFrame, context: int) -> str:

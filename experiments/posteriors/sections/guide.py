@@ -12,7 +12,7 @@ from experiments.posteriors.subject import Subject
 from hcrnn_pyro.posterior.figures import draw_k_hat, draw_ranks
 from hcrnn_pyro.posterior.nuts import compare_with_guide, run_nuts
 from hcrnn_pyro.posterior.refine import inference_gap
-from hcrnn_pyro.posterior.sbc import SENTENCES, Calibration, calibrate
+from hcrnn_pyro.posterior.sbc import SENTENCES, TERCILES, Calibration, calibrate
 from hcrnn_pyro.posterior.weights import GuideQuality, guide_quality, pareto_k, require_spread
 
 GOOD_SHARE = 0.9  # of the sequences, with a k-hat below 0.7
@@ -64,7 +64,7 @@ def _quality_table(quality: GuideQuality) -> Table:
 
 def _calibration(subject: Subject) -> Part:
     found = calibrate(subject.model, subject.guide, subject.part, SIMULATIONS, RANKED, subject.config.seed)
-    rows = [[name, SENTENCES[verdict]] for name, verdict in found.verdicts.items()]
+    rows = [[name, SENTENCES[found.verdicts[name]]] for name in TERCILES]
     worst = int(found.tests["context"].to_numpy()[found.tests["p_value"].argmin()])
     blocks: list[Block] = [
         Text(
