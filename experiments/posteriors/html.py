@@ -47,7 +47,7 @@ def page(analysis: Analysis, title: str) -> str:
         analysis: what to tell.
         title: of the page.
     """
-    links = "".join(f'<a href="#{section.name}">{escape(section.title)}</a> ' for section in analysis.sections)
+    links = "".join(f'<a href="#{section.name}">{_text(section.title)}</a> ' for section in analysis.sections)
     return "\n".join(
         [
             "<!DOCTYPE html>",
@@ -73,38 +73,43 @@ def _summary(analysis: Analysis) -> str:
     return f'<div class="summary">{bad}{also}</div>'
 
 
+def _text(text: str) -> str:
+    """Escaped, and a number never parted from its percent sign."""
+    return escape(text).replace(" %", "&nbsp;%")
+
+
 def _list(sentences: Iterable[str]) -> str:
-    lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    lines = "".join(f"<li>{_text(sentence)}</li>" for sentence in sentences)
     return f"<ul>{lines}</ul>" if lines else ""
 
 
 def _section(section: Section) -> str:
     verdicts = (
-        f'<p class="verdict{" warning" if sentence in section.warnings else ""}">{escape(sentence)}</p>'
+        f'<p class="verdict{" warning" if sentence in section.warnings else ""}">{_text(sentence)}</p>'
         for sentence in section.verdicts
     )
     blocks = (_block(block) for block in section.blocks)
     return "\n".join(
-        [f'<section id="{section.name}"><h2>{escape(section.title)}</h2>', *verdicts, *blocks, "</section>"]
+        [f'<section id="{section.name}"><h2>{_text(section.title)}</h2>', *verdicts, *blocks, "</section>"]
     )
 
 
 def _block(block: Block) -> str:
     if isinstance(block, Table):
         table = _table(block)
-        return f"<details><summary>{escape(block.caption)}</summary>{table}</details>" if block.folded else table
+        return f"<details><summary>{_text(block.caption)}</summary>{table}</details>" if block.folded else table
     if isinstance(block, Figure):
         return _figure(block)
-    return f"<p>{escape(block.text)}</p>"
+    return f"<p>{_text(block.text)}</p>"
 
 
 def _table(table: Table) -> str:
     def row(cells: Iterable[str], tag: str) -> str:
         kinds = (' class="name"' if place < table.names else "" for place in range(len(table.header)))
-        inside = (f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+        inside = (f"<{tag}{kind}>{_text(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
         return f"<tr>{''.join(inside)}</tr>"
 
-    caption = "" if table.folded else f"<caption>{escape(table.caption)}</caption>"
+    caption = "" if table.folded else f"<caption>{_text(table.caption)}</caption>"
     head = f"<thead>{row(table.header, 'th')}</thead>" if any(table.header) else ""
     body = "".join(row(cells, "td") for cells in table.rows)
     return f'<div class="wide"><table>{caption}{head}<tbody>{body}</tbody></table></div>'

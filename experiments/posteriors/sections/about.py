@@ -47,5 +47,5 @@ def about_section(subject: Subject, command: str) -> Section:
         title="What was analysed?",
         verdicts=(verdict,),
         numbers={"facts": facts, "notes": data.notes},
-        blocks=(Table(["", ""], [list(pair) for pair in facts.items()], "The analysis.", names=2), *notes),
+        blocks=(Table(["", ""], [list(pair) for pair in facts.items()], "What was read, and how.", names=2), *notes),
     )
