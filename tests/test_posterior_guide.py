@@ -1,0 +1,57 @@
+"""The commands and the Python of docs/posterior.md run as they stand, on smaller settings where they take long."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from experiments.posterior import main as analyse
+from experiments.svi import main as train
+
+GUIDE = (Path(__file__).parents[1] / "docs" / "posterior.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    python -m experiments\.(\w+) (.*)$", GUIDE, flags=re.MULTILINE)
+SMALLER = {  # of two flags of a name the last one counts
+    "svi": "--epochs 1 --hidden 8 --contexts 4 --batch-size 64 --device cpu",
+    "posterior": "--draws 100 --sequences 4",
+}
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Fewer simulated sequences, and shorter chains."""
+    from experiments.posteriors.sections import checks, guide
+
+    exact = guide.run_nuts
+    monkeypatch.setattr(checks, "REPLICATIONS", 2)
+    monkeypatch.setattr(guide, "run_nuts", lambda *pair, seed: exact(*pair, draws=10, warmup=10, seed=seed))
+    monkeypatch.setattr(guide, "inference_gap", _few_steps(guide.inference_gap))
+
+
+def _few_steps(inference_gap):
+    return lambda *pair, seed: inference_gap(*pair, samples=50, steps=3, seed=seed)
+
+
+def test_the_guide_runs(tmp_path, monkeypatch, few, capsys):
+    pytest.importorskip("xarray_einstats", reason="what arviz-stats[xarray] brings")
+    monkeypatch.chdir(tmp_path)
+    assert [name for name, _ in COMMANDS] == ["svi", "posterior", "posterior", "posterior"]
+    for name, flags in COMMANDS:
+        smaller = SMALLER[name].replace("--sequences 4", "--sequences 5" if "--gap" in flags else "--sequences 4")
+        {"svi": train, "posterior": analyse}[name]([*shlex.split(flags), *smaller.split()])
+    printed = capsys.readouterr().out
+    assert "Not answered" not in printed
+    assert "Against NUTS on 2 sequences" in printed
+    files = set(re.findall(r"^\| `([\w.]+)` \|", GUIDE, flags=re.MULTILINE))
+    for folder in ("runs/synthetic/posterior", "runs/of-valid"):
+        assert {file.name for file in Path(folder).iterdir()} == files
+    (example,) = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    exec(compile(example, "posterior.md", "exec"), {"__name__": "guide"})
+    assert "GuideQuality(rows=5" in capsys.readouterr().out
+
+
+def test_the_guide_tells_of_every_section():
+    from experiments.posteriors.analysis import MAKERS
+
+    told = re.findall(r"^\*\*(.*\?)\*\*", GUIDE, flags=re.MULTILINE)
+    assert told == ["What was analysed?", *MAKERS]
