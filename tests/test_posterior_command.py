@@ -240,7 +240,7 @@ def test_nuts_joins_the_guides_section(trained, monkeypatch):
     import experiments.posteriors.sections.guide as section
 
     def few(model, guide, batch, seed):
-        return run_nuts(model, guide, batch, draws=20, warmup=20, seed=seed)
+        return run_nuts(model, guide, batch, draws=50, warmup=100, seed=seed)
 
     run_nuts = section.run_nuts
     monkeypatch.setattr(section, "run_nuts", few)

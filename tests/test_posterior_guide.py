@@ -24,7 +24,7 @@ def few(monkeypatch):
 
     exact = guide.run_nuts
     monkeypatch.setattr(checks, "REPLICATIONS", 2)
-    monkeypatch.setattr(guide, "run_nuts", lambda *pair, seed: exact(*pair, draws=10, warmup=10, seed=seed))
+    monkeypatch.setattr(guide, "run_nuts", lambda *pair, seed: exact(*pair, draws=50, warmup=100, seed=seed))
     monkeypatch.setattr(guide, "inference_gap", _few_steps(guide.inference_gap))
 
 
