@@ -16,7 +16,8 @@ from hcrnn_pyro.sites import LatentSite, SupportMismatch, centre
 
 FEATURES = 5
 FAMILIES = [MeanField, LowRank, Flow, Point]
-HOMES = [*product(FAMILIES, [constraints.real, constraints.simplex]), (DirichletFamily, constraints.simplex)]
+SUPPORTS = [constraints.real, constraints.simplex, constraints.unit_interval]
+HOMES = [*product(FAMILIES, SUPPORTS), (DirichletFamily, constraints.simplex)]
 
 
 def site(size, support=constraints.real):

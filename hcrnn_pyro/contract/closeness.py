@@ -20,7 +20,7 @@ def moved(before: Tensor, after: Tensor) -> Tensor:
 
 def distance(before: Tensor, after: Tensor) -> str:
     """The largest difference, for a sentence."""
-    return f"{float((after - before).abs().max()) if before.numel() else 0.0:.2g}"
+    return f"{float((after - before).detach().abs().max()) if before.numel() else 0.0:.2g}"
 
 
 def location_and_scale(law: Any) -> list[Tensor]:

@@ -76,6 +76,6 @@ def _computed(subject: Subject, pair: Pair) -> dict[str, Tensor]:
     laws = {name: location_and_scale(site(inferred, name)["fn"]) for name in latents(inferred)}
     means = {name: mean for name, (mean, _) in laws.items()}
     drawn = traced(poutine.condition(pair[0], means), batch)
-    found = {f"the guide's {name}": torch.stack(torch.broadcast_tensors(*law)) for name, law in laws.items()}
+    found = {f"the guide's {name}": torch.cat([part.flatten() for part in law]) for name, law in laws.items()}
     scored = {f"the log-density of {name}": site(drawn, name)["log_prob"] for name in [*laws, "next_item"]}
     return found | scored

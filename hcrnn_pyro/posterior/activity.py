@@ -116,7 +116,8 @@ def posterior_activity(
         model: a :class:`hcrnn_pyro.contracts.ContextModel`.
         guide: its guide.
         sequences: a part with two sequences or more of two events or more.
-        samples: S, draws from guide and prior for each sequence, at least 2.
+        samples: S, draws from guide and prior for each sequence, at least 2; take fewer for ``filtering``, where
+            each costs as much as T of the others.
         scope: in which the pair is trained. ``filtering`` looks at theta after the last input, and at the KL of all
             steps; ``prefix`` looks at the longest one, which is what ``sequence`` does.
         seed: of the draws.

@@ -39,6 +39,16 @@ class Walk(TorchDistribution):
         self.step, self.valid = step, valid
         super().__init__(valid.shape[:-1], torch.Size((valid.shape[-1], contexts)), validate_args=False)
 
+    @property
+    def mean(self) -> Float[Tensor, "*rows time contexts"]:
+        """0, at every step."""
+        return self._scales().new_zeros(self._extended_shape())
+
+    @property
+    def variance(self) -> Float[Tensor, "*rows time contexts"]:
+        """1 + (t - 1) step^2, at the step t = 1, 2, ..."""
+        return self._scales().square().cumsum(dim=0).expand(self._extended_shape())
+
     def rsample(self, sample_shape: Sequence[int] = ()) -> Float[Tensor, "*shape time contexts"]:
         """Draw the first point and the steps, and add them up."""
         shape = self._extended_shape(torch.Size(sample_shape))
