@@ -19,11 +19,12 @@ SMALLER = {  # of two flags of a name the last one counts
 
 @pytest.fixture
 def few(monkeypatch):
-    """Fewer simulated sequences, and a shorter optimisation."""
+    """Fewer simulated sequences, draws to calibrate, and steps of optimisation."""
     from experiments.posteriors.sections import checks, guide
 
     inference_gap = guide.inference_gap
     monkeypatch.setattr(checks, "REPLICATIONS", 2)
+    monkeypatch.setattr(guide, "RANKED", 9)
     monkeypatch.setattr(guide, "inference_gap", lambda *pair, seed: inference_gap(*pair, 50, 3, seed))
 
 
