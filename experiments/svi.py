@@ -57,7 +57,15 @@ from hcrnn_pyro.training_config import TrainingConfig
 from models import HCRNNConfig
 
 COMMAND = "python -m experiments.svi"
-LATENT_FLAGS = ("--kl-weight", "--kl-anneal", "--free-bits", "--objective", "--particles", "--theta-samples")
+LATENT_FLAGS = (
+    "--kl-weight",
+    "--kl-anneal",
+    "--free-bits",
+    "--objective",
+    "--particles",
+    "--guide-epochs",
+    "--theta-samples",
+)
 FLAGS_OF_COUNTING = ("--seed", "--device")  # of the training flags, those that mean something without training
 
 

@@ -130,7 +130,12 @@ def load_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
     except SafetensorError as error:
         raise UserError(f"{folder / WEIGHTS} is damaged ({error}); restore it or train anew.") from error
     for prefix, part in (("model.", model), ("guide.", guide)):
-        part.load_state_dict({name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)})
+        own = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        try:
+            part.load_state_dict(own)
+        except RuntimeError as error:
+            what = f"the {prefix.rstrip('.')} that config.json names, as this version builds it"
+            raise UserError(f"{folder / WEIGHTS} does not fit {what}: {error}") from error
         part.eval()
 
 

@@ -33,6 +33,7 @@ from hcrnn_pyro.distributed import (
     rank,
     world_size,
 )
+from hcrnn_pyro.guide_refit import refit_guide
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights, save_weights
@@ -113,6 +114,10 @@ def _fit(
     if kept.best_value is None:
         raise Interrupted("Stopped before the first epoch ended; there is no trained model to keep.")
     load_weights(folder, model, guide)
+    if config.guide_epochs and not interrupted:
+        barrier()  # every rank has read the weights
+        refit_guide(model.to(config.torch_device), guide.to(config.torch_device), data, config)
+        at_rank_zero(lambda: save_weights(folder, model, guide))
     barrier()  # a temporary folder is there until every rank has read it
     return FitResult(pd.DataFrame(module.history), kept.best_epoch, kept.best_value, interrupted)
 

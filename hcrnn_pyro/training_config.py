@@ -39,6 +39,8 @@ class TrainingConfig:
     """elbo: Trace_ELBO. mean-field-elbo: its KL term in closed form where there is one. iwae: importance-weighted."""
     particles: int = 1
     """Draws of the latents for each row and step; iwae needs at least 2."""
+    guide_epochs: int = 0
+    """Epochs in which the guide alone is then fitted to the finished model, without dropout."""
     scope: Scope = "sequence"
     """What shares one theta in training: a sequence (paper), a prefix (authors' code) or a step (filtering)."""
     monitor: Monitor = "mrr@20"
@@ -73,6 +75,7 @@ class TrainingConfig:
                 (self.kl_weight, self.kl_anneal, self.free_bits) == (1, 0, 0),
                 "--objective iwae has no KL term of its own: leave --kl-weight, --kl-anneal and --free-bits out.",
             )
+        require(self.guide_epochs >= 0, f"--guide-epochs is a number, at least 0; got {self.guide_epochs}.")
         require(0 <= self.seed < 2**32, f"--seed is a whole number from 0 to 2^32 - 1; got {self.seed}.")
 
     @property

@@ -131,7 +131,7 @@ class SwitchingHCRNN(HCRNN):
             kept = scored_among_valid(batch)
             local_logits, normalisers, excluded = local_logits[kept], normalisers[kept], excluded[kept]
         mixture = weights[..., batch.scored, :], local_logits, contexts, normalisers, batch.scored
-        if self.training and self.missing:
+        if self.missing:
             return ContextMixtureWithGaps(*mixture, excluded, self.missing)
         return ContextMixture(*mixture)
 
