@@ -160,6 +160,14 @@ def test_the_same_command_again_overwrites_its_own_results(trained, tmp_path, ca
     assert pd.read_parquet(out / "theta.parquet")["events_read"].tolist() == np.repeat(events, 3).tolist()
 
 
+def test_a_run_may_be_moved_with_its_analysis(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "run", tmp_path / "moved")
+    monkeypatch.setattr("experiments.posteriors.analysis.MAKERS", {})
+    main(["--run", str(tmp_path / "moved"), *FEW])
+    content = json.loads((tmp_path / "moved" / "posterior" / "report.json").read_text())
+    assert content["run"] == str(tmp_path / "moved")
+
+
 def test_an_interrupted_analysis_leaves_nothing(trained, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
