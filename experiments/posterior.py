@@ -1,6 +1,6 @@
 """Analyse the posterior of a trained run, and write a page about it.
 
-python -m experiments.posterior --run runs/ml                      under two minutes on MovieLens
+python -m experiments.posterior --run runs/ml                      two minutes on MovieLens
 python -m experiments.posterior --run runs/ml --sequences 0        every sequence of the part is scored
 python -m experiments.posterior --run runs/ml --gap 10 --nuts 5    the inference gap split, and NUTS as the judge
 python -m experiments.posterior --run runs/ml --scope prefix       theta.parquet with every prefix

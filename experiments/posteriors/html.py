@@ -14,6 +14,7 @@ RESOLUTION, PIXELS = 150, 88  # of an inch of a figure: dots in the file, and CS
 BROAD = 7.0  # inches
 
 STYLE = """
+:root { color-scheme: light dark; }
 :root { --ink: #1c1e21; --paper: #fff; --faint: #667; --line: #dde; --box: #f4f5f8; --warn: #b34700; --good: #1a7f4b; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --paper: #16181c; --faint: #9aa; --line: #353a42; --box: #20242a; --warn: #ffab66;

@@ -43,7 +43,7 @@ def check_folder(folder: Path, run: Path) -> None:
     require(
         not others, f"--out: {folder} holds {', '.join(others[:3])}, which no analysis wrote. Choose another --out."
     )
-    if NUMBERS in found:
+    if NUMBERS in found and folder.resolve().parent != run.resolve():  # a run may be moved with its analysis
         other = _run_of(folder / NUMBERS)
         require(other == str(run.resolve()), f"--out: {folder} holds the analysis of {other}. Choose another --out.")
 

@@ -79,7 +79,7 @@ def theta_summary(
     total: Any = 0.0
     for batch in batches_by_length(sequences, scope, POSITIONS):
         theta = draw_theta(model, guide, batch.to(device), samples).cpu().numpy()
-        parts.append(summarise_theta(theta, sequences.ids[batch.rows], batch.lengths.numpy()))
+        parts.append(summarise_theta(theta, sequences.ids[batch.rows.numpy()], batch.lengths.numpy()))
         order.append((batch.rows * 2**32 + batch.lengths).numpy())
         total = total + theta.sum(axis=1, dtype=float)
     rows = np.concatenate(order)
@@ -89,6 +89,7 @@ def theta_summary(
     return ThetaSummary(table, total / len(rows))
 
 
+@torch.no_grad()
 def draw_theta(
     model: Any, guide: Callable[[Batch], Any], batch: Batch, samples: int
 ) -> Float[Tensor, "draws rows contexts"]:

@@ -25,7 +25,7 @@ def about_section(subject: Subject, command: str) -> Section:
         "model, prior, guide": f"{pair['model']}, {pair['prior']}, {pair['guide']}",
         "trained in the scope": scope,
         "data": data.description or data.name,
-        "fingerprint of the data": run.config["data_sha1"],
+        "fingerprint of the data": run.config["data_sha1"][:12],
         "items": f"{data.catalogue_size:,}",
         "sequences read by the guide": f"{len(subject.part):,} of the {config.split} part",
         "of these, at random, scored by the model": f"{len(subject.sample):,}",
@@ -46,6 +46,6 @@ def about_section(subject: Subject, command: str) -> Section:
         name="about",
         title="What was analysed?",
         verdicts=(verdict,),
-        numbers={"facts": facts, "notes": data.notes},
+        numbers={"facts": facts, "data_sha1": run.config["data_sha1"], "notes": data.notes},
         blocks=(Table(["", ""], [list(pair) for pair in facts.items()], "What was read, and how.", names=2), *notes),
     )

@@ -8,7 +8,7 @@ from hcrnn_pyro.posterior.sensitivity import THRESHOLD, power_scaling
 
 MANY = 0.5  # share of the sequences of one diagnosis that is worth a warning
 TOLD = {
-    "prior-data conflict": "prior and likelihood both move theta, against each other",
+    "prior-data conflict": "prior and likelihood both move theta, as they do where they disagree",
     "weak likelihood": "the prior moves theta, the likelihood hardly does",
     "none": "the prior hardly moves theta",
 }
