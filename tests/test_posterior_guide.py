@@ -12,7 +12,7 @@ from experiments.svi import main as train
 GUIDE = (Path(__file__).parents[1] / "docs" / "posterior.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    python -m experiments\.(\w+) (.*)$", GUIDE, flags=re.MULTILINE)
 SMALLER = {  # of two flags of a name the last one counts
-    "svi": "--epochs 1 --hidden 8 --contexts 4 --batch-size 64 --device cpu",
+    "svi": "--epochs 1 --hidden 8 --contexts 6 --batch-size 64 --device cpu",
     "posterior": "--draws 100 --sequences 5 --nuts 0",
 }
 
@@ -20,8 +20,10 @@ SMALLER = {  # of two flags of a name the last one counts
 @pytest.fixture
 def few(monkeypatch):
     """Fewer simulated sequences, draws to calibrate, and steps of optimisation."""
-    from experiments.posteriors.sections import checks, guide
+    from experiments.posteriors.sections import checks, guide, recovery
 
+    monkeypatch.setattr(recovery, "DRAWS", 4)
+    monkeypatch.setattr(recovery, "WARMUP", 4)
     inference_gap = guide.inference_gap
     monkeypatch.setattr(checks, "REPLICATIONS", 2)
     monkeypatch.setattr(guide, "RANKED", 9)

@@ -9,7 +9,7 @@ from pyro import poutine
 
 from hcrnn_pyro.data.batches import make_batch
 from hcrnn_pyro.data.synthetic import SyntheticProcess
-from hcrnn_pyro.posterior.recovery import TrueModel, recovery, whole_sequences
+from hcrnn_pyro.posterior.recovery import TrueModel, recovery, true_posterior, whole_sequences
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_likelihood_sums_over_all_paths(data):
 def test_the_true_model_scores_theta_by_prior_and_likelihood(data):
     batch = make_batch(data.test, np.arange(3), data.test.lengths[:3] - 1, "sequence")
     eta = torch.tensor([[0.5, -0.5], [0.0, 1.0], [2.0, 0.0]])
-    trace = poutine.trace(poutine.condition(TrueModel(data.truth), {"eta": eta})).get_trace(batch)
+    trace = poutine.trace(poutine.condition(TrueModel(data.truth, batch), {"eta": eta})).get_trace(batch)
     trace.compute_log_prob()
     scale = data.truth.proportion_scale
     prior = (-0.5 * (eta / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)).sum(-1)
@@ -65,3 +65,14 @@ def test_recovery_by_hand():
     assert found.coverage == pytest.approx(0.5)
     assert found.width == pytest.approx(0.45)
     assert found.sequences == 1
+
+
+def test_nuts_under_the_true_model_agrees_with_importance_sampling(data):
+    """A second way to the same posterior: prior draws weighed by their likelihood, exact as their number grows."""
+    batch = make_batch(data.test, np.arange(3), data.test.lengths[:3] - 1, "sequence")
+    found = true_posterior(data.truth, batch, draws=300, warmup=100).theta.double().mean(dim=0)
+    emission = data.truth.emission_of(whole_sequences(batch))
+    theta = (data.truth.proportion_scale * torch.randn(20_000, 1, 2, dtype=torch.float64)).softmax(-1)
+    weights = data.truth.log_likelihood(emission, theta.expand(-1, 3, -1)).softmax(dim=0)
+    expected = (weights.unsqueeze(-1) * theta).sum(dim=0)
+    torch.testing.assert_close(found, expected, atol=0.06, rtol=0.0)  # the error of 600 draws is 0.012 at most

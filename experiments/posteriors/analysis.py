@@ -14,6 +14,7 @@ from experiments.posteriors.sections.checks import checks_section
 from experiments.posteriors.sections.contexts import contexts_section
 from experiments.posteriors.sections.guide import guide_section
 from experiments.posteriors.sections.probabilities import probabilities_section
+from experiments.posteriors.sections.recovery import recovery_section
 from experiments.posteriors.sections.sensitivity import sensitivity_section
 from experiments.posteriors.subject import Subject
 from hcrnn_pyro.errors import UserError
@@ -21,6 +22,7 @@ from hcrnn_pyro.errors import UserError
 MAKERS: dict[str, Callable[[Subject], Section]] = {
     "Is theta alive?": activity_section,
     "Is the guide right?": guide_section,
+    "Is the planted theta found?": recovery_section,
     "What are the contexts?": contexts_section,
     "Do simulated sequences look real?": checks_section,
     "Are probabilities honest?": probabilities_section,
@@ -55,7 +57,7 @@ def analyse(subject: Subject, command: str, say: Callable[[str], None]) -> Analy
     steps: dict[str, Callable[[], object]] = {
         f"Draws for {len(subject.part):,} sequences": lambda: subject.theta,
         f"Draws for {len(subject.sample):,} sequences, scored by the model": lambda: subject.draws,
-        **{title: partial(_made, maker, title, subject) for title, maker in MAKERS.items()},
+        **{title: partial(_made, maker, title, subject) for title, maker in _makers(subject).items()},
     }
     made = []
     for place, (title, step) in enumerate(steps.items(), 1):
@@ -64,6 +66,11 @@ def analyse(subject: Subject, command: str, say: Callable[[str], None]) -> Analy
         say(f"[{place}/{len(steps)}] {title} {time.perf_counter() - start:.0f} s")
     sections = [section for section in made if isinstance(section, Section)]
     return Analysis((about_section(subject, command), *sections))
+
+
+def _makers(subject: Subject) -> dict[str, Callable[[Subject], Section]]:
+    """The sections of this subject: only data from a known process have a truth to be found."""
+    return {title: maker for title, maker in MAKERS.items() if maker is not recovery_section or subject.data.truth}
 
 
 def _made(maker: Callable[[Subject], Section], title: str, subject: Subject) -> Section:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.truth import Truth
+from hcrnn_pyro.posterior.nuts import NutsDraws, run_nuts
 
 COVERED = 0.9  # nominal coverage of the intervals
 
@@ -23,25 +24,26 @@ COVERED = 0.9  # nominal coverage of the intervals
 class TrueModel(nn.Module):
     """p(eta) p(x_1..x_T | theta), eta ~ Normal(0, s^2 I), theta = softmax(eta): the process that the data came from.
 
-    Called with a batch of whole sequences; issues ``eta``, the deterministic ``theta`` and the factor ``items``.
+    Called with the batch it was made for; issues ``eta``, the deterministic ``theta`` and the factor ``items``.
 
     Args:
         truth: of the synthetic data.
+        batch: whole sequences, whose items are looked up once.
     """
 
-    def __init__(self, truth: Truth) -> None:
+    def __init__(self, truth: Truth, batch: Batch) -> None:
         super().__init__()
         self.truth = truth
         self.contexts = len(truth.emissions)
+        self.emission = truth.emission_of(whole_sequences(batch)).float()
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns theta."""
-        emission = self.truth.emission_of(whole_sequences(batch)).float()
         with pyro.plate("sequences", batch.size, dim=-1):
             prior = dist.Normal(torch.zeros(self.contexts), self.truth.proportion_scale).to_event(1)
             eta = pyro.sample("eta", prior.expand([batch.size]))
             theta: Tensor = pyro.deterministic("theta", eta.softmax(dim=-1), event_dim=1)
-            pyro.factor("items", self.truth.log_likelihood(emission, theta))
+            pyro.factor("items", self.truth.log_likelihood(self.emission, theta))
         return theta
 
 
@@ -61,6 +63,20 @@ class PriorGuide(nn.Module):
         with pyro.plate("sequences", batch.size, dim=-1):
             prior = dist.Normal(torch.zeros(self.contexts), self.scale).to_event(1)
             pyro.sample("eta", prior.expand([batch.size]))
+
+
+def true_posterior(truth: Truth, batch: Batch, draws: int, warmup: int, seed: int = 0) -> NutsDraws:
+    """The posterior of someone who knows all but theta and z, by NUTS.
+
+    Args:
+        truth: of the synthetic data.
+        batch: rows of its sequences.
+        draws: of each of two chains.
+        warmup: steps of each chain that are not kept.
+        seed: of all draws.
+    """
+    model = TrueModel(truth, batch)
+    return run_nuts(model, PriorGuide(model), batch, draws, warmup, seed)
 
 
 def whole_sequences(batch: Batch) -> Tensor:
