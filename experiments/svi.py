@@ -23,7 +23,7 @@ from torch import nn
 from experiments.command import run_command
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
 from hcrnn_pyro.checks import require_scopes
-from hcrnn_pyro.contracts import has_parameters
+from hcrnn_pyro.contracts import ContextModel, has_parameters
 from hcrnn_pyro.data.audit import audit
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
@@ -39,6 +39,7 @@ from hcrnn_pyro.distributed import (
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import SCOPE_OF, EvaluationConfig, evaluate, evaluate_parts, summarise
 from hcrnn_pyro.pair import NONE, PairConfig, build_pair, default_settings
+from hcrnn_pyro.posterior.activity import posterior_activity
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import pair_summary, result_table
 from hcrnn_pyro.runs import (
@@ -66,6 +67,7 @@ LATENT_FLAGS = (
     "--guide-epochs",
     "--theta-samples",
 )
+FEW_DRAWS, MANY_DRAWS = 10, 100  # of theta for each sequence of the valid part, to see whether it is alive
 FLAGS_OF_COUNTING = ("--seed", "--device")  # of the training flags, those that mean something without training
 
 
@@ -113,7 +115,17 @@ def main(argv: list[str] | None = None) -> None:
     pyro.set_rng_seed((config.training.seed + rank()) % 2**32)
     metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config, device)
     at_rank_zero(lambda: _finish(folder, metrics, ranks))
-    print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
+    print(f"\n{result_table(metrics, data, config.pair.model)}\n\n{_theta(model, guide, data, config)}Kept in {folder}")
+
+
+def _theta(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig) -> str:
+    """Whether theta is alive, where there is one: a posterior that is the prior should not be read as a finding."""
+    if config.pair.guide == NONE or not isinstance(model, ContextModel) or len(data.valid) < 2:
+        return ""
+    scope = config.training.scope
+    draws = FEW_DRAWS if scope == "filtering" else MANY_DRAWS  # one theta a step costs more
+    found = posterior_activity(model, guide, data.valid, draws, scope, device=config.training.torch_device)
+    return f"On the valid part {found.verdict()}\n\n"
 
 
 def _where(device: str) -> str:

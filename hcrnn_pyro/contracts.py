@@ -25,7 +25,8 @@ MakePrior = Callable[[int], Prior]
 class MakeModel(Protocol):
     """A model's class or factory, ``make_model(items=V, **settings) -> torch.nn.Module``.
 
-    One whose model has context proportions takes ``make_prior`` as well (see :func:`has_latent`).
+    One whose model has context proportions takes ``make_prior`` as well (see :func:`has_latent`), and may name in a
+    dict ``defaults`` the ``prior`` and the ``guide`` that it has when none is asked for.
     """
 
     @property

@@ -40,8 +40,9 @@ class PairConfig:
 
     def __post_init__(self) -> None:
         _refuse_autoguide(self.guide)
-        latent = has_latent(find("model", self.model))
-        for kind, default in DEFAULTS.items():
+        make_model = find("model", self.model)
+        latent = has_latent(make_model)
+        for kind, default in (DEFAULTS | getattr(make_model, "defaults", {})).items():
             name = getattr(self, kind) or (default if latent else NONE)
             if latent:
                 require(name != NONE, f"{self.model} has a latent variable, so it needs a {kind}; got --{kind} none.")

@@ -36,7 +36,8 @@ from hcrnn_pyro.training_config import TrainingConfig
 
 VALIDATION: Method = "one-pass"
 VALIDATION_SCOPE = SCOPE_OF[VALIDATION]
-EPOCH_DRAWS = 20  # of theta for each sequence of the valid part, to see whether it is alive
+# Draws of theta for each sequence of the valid part, to see whether it is alive; one theta a step costs more.
+EPOCH_DRAWS = {"sequence": 20, "prefix": 20, "filtering": 5}
 VALIDATION_POSITIONS = 1_600  # rows times time of a batch when the ELBO is measured on the valid part
 
 
@@ -217,7 +218,9 @@ class SVIModule(pl.LightningModule):
         model, guide = self.predictive.model, self.predictive.guide
         if not isinstance(model, ContextModel) or len(self.data.valid) < 2:
             return {}
-        activity = posterior_activity(model, guide, self.data.valid, EPOCH_DRAWS, self.config.scope, device=self.device)
+        activity = posterior_activity(
+            model, guide, self.data.valid, EPOCH_DRAWS[self.config.scope], self.config.scope, device=self.device
+        )
         return {"kl": activity.kl, "active": float(activity.active.sum())}
 
     def _ranks(self) -> pd.DataFrame:

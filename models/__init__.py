@@ -36,6 +36,7 @@ class SwitchingVariant(partial[SwitchingHCRNN]):
     """Makes HCRNN with switching contexts."""
 
     config: ClassVar[type] = SwitchingConfig
+    defaults: ClassVar[dict[str, str]] = {"guide": "context-counts"}
 
 
 class GRU4RecVariant(partial[GRU4Rec]):

@@ -70,9 +70,9 @@ def test_recovery_by_hand():
 def test_nuts_under_the_true_model_agrees_with_importance_sampling(data):
     """A second way to the same posterior: prior draws weighed by their likelihood, exact as their number grows."""
     batch = make_batch(data.test, np.arange(3), data.test.lengths[:3] - 1, "sequence")
-    found = true_posterior(data.truth, batch, draws=300, warmup=100).theta.double().mean(dim=0)
+    found = true_posterior(data.truth, batch, draws=100, warmup=60).theta.double().mean(dim=0)
     emission = data.truth.emission_of(whole_sequences(batch))
     theta = (data.truth.proportion_scale * torch.randn(20_000, 1, 2, dtype=torch.float64)).softmax(-1)
     weights = data.truth.log_likelihood(emission, theta.expand(-1, 3, -1)).softmax(dim=0)
     expected = (weights.unsqueeze(-1) * theta).sum(dim=0)
-    torch.testing.assert_close(found, expected, atol=0.06, rtol=0.0)  # the error of 600 draws is 0.012 at most
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=0.0)  # the error of 200 draws is about 0.02

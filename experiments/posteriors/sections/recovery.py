@@ -9,7 +9,7 @@ from experiments.posteriors.subject import Subject
 from hcrnn_pyro.posterior.contexts import align
 from hcrnn_pyro.posterior.recovery import Recovery, recovery, true_posterior
 
-DRAWS, WARMUP = 200, 200  # of NUTS under the true model, a chain
+DRAWS, WARMUP = 100, 100  # of NUTS under the true model, a chain
 GOOD_RATIO = 1.5  # of the guide's distance from the truth to that of the true posterior
 GOOD_COVERAGE = 0.88, 0.92
 ALIKE = 0.9  # cosine of a context's items with those of the planted one
