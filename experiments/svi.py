@@ -85,12 +85,7 @@ def main(argv: list[str] | None = None) -> None:
     device = config.training.torch_device
     data = at_rank_zero(lambda: load_data(config.data))
     print(audit(data))
-    _check_support(config, data)
-
-    pyro.set_rng_seed(config.training.seed)
-    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
-    _refuse_training_flags(config, model, guide)
-    _refuse_scopes(config, model, guide, data)
+    model, guide = build(config, data)
     folder = at_rank_zero(lambda: _folder(config, data))
     if (folder / METRICS).is_file():
         print(f"\nThe run in {folder} is finished.\n")
@@ -106,6 +101,20 @@ def main(argv: list[str] | None = None) -> None:
     metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config, device)
     at_rank_zero(lambda: _finish(folder, metrics, ranks))
     print(f"\n{result_table(metrics, data, config.pair.model)}\n\nKept in {folder}")
+
+
+def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
+    """Model and guide, untrained, from the seed of the training.
+
+    Raises:
+        UserError: what was asked for does not go together, or not with the data.
+    """
+    _check_support(config, data)
+    pyro.set_rng_seed(config.training.seed)
+    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
+    _refuse_training_flags(config, model, guide)
+    _refuse_scopes(config, model, guide, data)
+    return model, guide
 
 
 def _where(device: str) -> str:
