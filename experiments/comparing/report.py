@@ -14,6 +14,7 @@ from experiments.comparing.measures import measures
 from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.plan import PlannedRun
 from experiments.tables.results import DataResult, RowResult
+from experiments.tables.rows import short
 from hcrnn_pyro.files import whole_file
 from hcrnn_pyro.posterior.assessment import Assessment
 
@@ -135,7 +136,7 @@ def _records(
     ]
     against = [
         named[item.row]
-        | {"metric": f"{item.metric} - first", "value": item.interval.difference, "adjusted_p": item.adjusted}
+        | {"metric": f"{item.metric}_against_first", "value": item.interval.difference, "adjusted_p": item.adjusted}
         | {"low": item.interval.low, "high": item.interval.high, "p": item.interval.p_value}
         for item in found
     ]
@@ -146,4 +147,4 @@ def _records(
 def _names(result: RowResult) -> dict[str, object]:
     row = result.row
     assert isinstance(row, PairRow)  # the rows of a comparison are
-    return {"model": row.model, "prior": row.prior, "guide": row.guide}
+    return {"model": short(row.model), "prior": row.prior, "guide": row.guide}
