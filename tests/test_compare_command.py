@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from pyro.infer import Trace_ELBO
 
 from experiments import compare
@@ -180,8 +179,9 @@ def test_own_parts_join_by_their_files(here):
     ]
     assert [run.seed for run in runs] == [10, 10, 20, 20, 30, 30]
     assert runs[0].configuration.pair.prior == f"{here / 'my_file.py'}:my_prior"
-    assert [sentence.split(":")[0] for sentence in left_out] == ["hcrnn3-bi/random-walk/my_file"] + [
-        "hcrnn3-bi/random-walk/flow"
+    assert [sentence.split(": ")[0] for sentence in left_out] == [
+        "hcrnn3-bi/random-walk/my_file:my_guide",
+        "hcrnn3-bi/random-walk/flow",
     ]
     assert "--scope filtering" in left_out[1]  # the prior's own sentence
 

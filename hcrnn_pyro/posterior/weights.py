@@ -82,8 +82,8 @@ def smooth(
 ) -> tuple[Float[np.ndarray, "draws rows"], Float[np.ndarray, " rows"]]:
     """Pareto-smoothed log weights that sum to 1 over each row's draws, and each row's k-hat.
 
-    A row whose log weights range over less than 0.001 nats has k-hat -inf: its weights are bounded for all purposes. One
-    whose largest weight leaves nothing of the others in double precision has k-hat inf, and is not smoothed.
+    A row whose log weights range over less than 0.001 nats has k-hat -inf: its weights are bounded for all purposes.
+    One whose largest weight leaves nothing of the others in double precision has k-hat inf, and is not smoothed.
 
     Args:
         log_weights: of independent draws (ArviZ's ``r_eff`` is 1), 25 or more.
