@@ -16,6 +16,7 @@ from hcrnn_pyro.components import find
 from hcrnn_pyro.contracts import has_latent
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.pair import PairConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +37,16 @@ def grid(config: CompareConfig) -> list[PairRow]:
     Raises:
         UserError: a name is unknown, two have the same, or a model has no latent.
     """
-    for kind, names in (("model", config.models), ("prior", config.priors), ("guide", config.guides)):
-        for name in names:
-            found = find(kind, name)  # type: ignore[arg-type]
-            latent = kind != "model" or has_latent(found)
-            require(latent, f"--models {name} has no latent variable, so there are no priors and guides to compare.")
-        require_different(f"--{kind}s", [short(name) for name in names])
+    for model in config.models:
+        latent = has_latent(find("model", model))
+        require(latent, f"--models {model} has no latent variable, so there are no priors and guides to compare.")
+    for kind in ("models", "priors", "guides"):
+        require_different(f"--{kind}", [short(name) for name in getattr(config, kind)])
     return [_row(*names, config.svi_flags) for names in product(config.models, config.priors, config.guides)]
 
 
 def _row(model: str, prior: str, guide: str, flags: Sequence[str]) -> PairRow:
+    PairConfig(model, prior, guide)  # refuses what has no such name
     name = "/".join(map(short, (model, prior, guide)))
     own = shlex.join(["--prior", prior, "--guide", guide, *flags])
     return PairRow(name, model, {OTHER: own}, prior=short(prior), guide=short(guide))

@@ -1,6 +1,7 @@
 """The assessment of a pair: what it has of guides without a density, of other scopes, and that it leaves no trace."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ def run_of(prior, guide, scope="sequence"):
     pair = PairConfig("hcrnn3-bi", prior, guide)
     model, guide_module = build_pair(pair, {"hidden": 6, "contexts": 4}, ITEMS)
     config = {"training": {"scope": scope}}
-    return Run(None, config, model.eval(), guide_module.eval(), DATA.items, {})
+    return Run(Path(), config, model.eval(), guide_module.eval(), DATA.items, {})
 
 
 def test_a_guide_that_is_the_prior_has_no_kl_and_bounded_weights():
