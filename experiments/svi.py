@@ -95,12 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     device = config.training.torch_device
     data = at_rank_zero(lambda: load_data(config.data))
     print(audit(data))
-    _check_support(config, data)
-
-    pyro.set_rng_seed(config.training.seed)
-    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
-    _refuse_training_flags(config, model, guide)
-    _refuse_scopes(config, model, guide, data)
+    model, guide = build(config, data)
     folder = at_rank_zero(lambda: _folder(config, data))
     if (folder / METRICS).is_file():
         print(f"\nThe run in {folder} is finished.\n")
@@ -126,6 +121,20 @@ def _theta(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig)
     draws = FEW_DRAWS if scope == "filtering" else MANY_DRAWS  # one theta a step costs more
     found = posterior_activity(model, guide, data.valid, draws, scope, device=config.training.torch_device)
     return f"On the valid part {found.verdict()}\n\n"
+
+
+def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
+    """Model and guide, untrained, from the seed of the training.
+
+    Raises:
+        UserError: what was asked for does not go together, or not with the data.
+    """
+    _check_support(config, data)
+    pyro.set_rng_seed(config.training.seed)
+    model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
+    _refuse_training_flags(config, model, guide)
+    _refuse_scopes(config, model, guide, data)
+    return model, guide
 
 
 def _where(device: str) -> str:

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 
 from experiments.command import run_command
 from experiments.options import parse
 from experiments.tables.config import TableConfig
-from experiments.tables.plan import PlannedRun, check, plan
+from experiments.tables.plan import check, plan, say_what_is_there
 from experiments.tables.report import write_report
 from experiments.tables.rows import chosen_rows
 from experiments.tables.runner import run_all
+from experiments.tables.sources import source_of
 from hcrnn_pyro.data.dataset import DataSet
-from hcrnn_pyro.data.sources import DataConfig, load_data, options_of
+from hcrnn_pyro.data.sources import load_data
 from hcrnn_pyro.errors import UserError, require
 
 COMMAND = "python -m experiments.table"
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         check(run, data[run.data][0])
     for sentence in missing:
         print(f"Left out: {sentence}", flush=True)
-    _say_what_is_there(runs)
+    say_what_is_there(runs)
 
     stopped, failures = False, []
     try:
@@ -60,7 +60,7 @@ def _load(config: TableConfig) -> tuple[dict[str, tuple[DataSet, tuple[str, ...]
 
     A misspelt name is refused; a data set whose files are missing should not keep the others waiting.
     """
-    asked = [_source(name, config) for name in config.data]
+    asked = [source_of(name, config.data_dir, config.columns) for name in config.data]
     loaded: dict[str, tuple[DataSet, tuple[str, ...]]] = {}
     missing = []
     for source, flags in asked:
@@ -73,22 +73,6 @@ def _load(config: TableConfig) -> tuple[dict[str, tuple[DataSet, tuple[str, ...]
         loaded[data.name] = data, flags
     require(bool(loaded), "\n".join(missing))
     return loaded, missing
-
-
-def _source(name: str, config: TableConfig) -> tuple[DataConfig, tuple[str, ...]]:
-    """A data set's source, with those of the flags that mean something to it."""
-    source = DataConfig(name)
-    accepted = options_of(source)
-    place: Path | None = config.data_dir if "data_dir" in accepted else None
-    if "columns" not in accepted:
-        return DataConfig(name, place), ("--data", name)
-    return DataConfig(name, place, config.columns), ("--data", name, "--columns", config.columns)
-
-
-def _say_what_is_there(runs: list[PlannedRun]) -> None:
-    finished, resumed = (sum(getattr(run, what) for run in runs) for what in ("finished", "resumes"))
-    going_on = f"; {resumed} go on where they were stopped" if resumed else ""
-    print(f"Of {len(runs)} run(s), {finished} are finished{going_on}.", flush=True)
 
 
 if __name__ == "__main__":

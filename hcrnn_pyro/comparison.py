@@ -40,8 +40,7 @@ class Comparison:
 def compare(first: np.ndarray, second: np.ndarray, sequences: np.ndarray, metric: str) -> Comparison:
     """Compare the runs of two recommenders on the same predictions.
 
-    What a prediction adds to the metric is averaged over runs before sequences are drawn, so the interval is about
-    other users; the t-test over runs is about training again.
+    The interval is about other users; the t-test over runs is about training again.
 
     Args:
         first: (S, N) ranks.
@@ -51,12 +50,24 @@ def compare(first: np.ndarray, second: np.ndarray, sequences: np.ndarray, metric
     """
     require(first.ndim == second.ndim == 2, "Expected ranks of shape (runs, predictions) on both sides.")
     gains = [np.stack([contributions(ranks, metric) for ranks in runs]) for runs in (first, second)]
-    over_runs = [gain.mean(axis=0) for gain in gains]
     seeds = [gain.mean(axis=1) for gain in gains]
     return Comparison(
         metric=metric,
         first=float(seeds[0].mean()),
         second=float(seeds[1].mean()),
-        interval=sequence_bootstrap(over_runs[0], over_runs[1], sequences),
+        interval=paired_interval(gains[0], gains[1], sequences),
         seeds_p_value=seeds_t_test(seeds[0], seeds[1]) if min(map(len, seeds)) > 1 else None,
     )
+
+
+def paired_interval(first: np.ndarray, second: np.ndarray, sequences: np.ndarray) -> Interval:
+    """By how much the first is better on the same predictions, from test sequences drawn anew.
+
+    What a prediction adds is averaged over runs before sequences are drawn, so the interval is about other users.
+
+    Args:
+        first: (S, N) what each prediction adds to a metric in each run.
+        second: (R, N) the same of the other.
+        sequences: (N,) the sequence of each prediction.
+    """
+    return sequence_bootstrap(first.mean(axis=0), second.mean(axis=0), sequences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,20 @@ class TableConfig:
     """Folder of the runs, their logs and the report."""
 
     def __post_init__(self) -> None:
-        require(self.jobs >= 1, f"--jobs is a whole number of at least 1; got {self.jobs}.")
-        for flag, values in (("--data", self.data), ("--seeds", self.seeds)):
-            require(len(values) > 0, f"{flag} needs at least one value.")
-            require(len(set(values)) == len(values), f"{flag} names something twice: {', '.join(map(str, values))}.")
-        wrong = [seed for seed in self.seeds if not 0 <= seed < 2**32]
-        require(not wrong, f"--seeds are whole numbers from 0 to 2^32 - 1; got {', '.join(map(str, wrong))}.")
-        require(not self.out.exists() or self.out.is_dir(), f"--out: {self.out} is not a folder.")
+        require_different("--data", self.data)
+        require_runs(self.seeds, self.jobs, self.out)
+
+
+def require_different(flag: str, values: Sequence[object]) -> None:
+    """Refuse a list without a value, or with one twice."""
+    require(len(values) > 0, f"{flag} needs at least one value.")
+    require(len(set(values)) == len(values), f"{flag} names something twice: {', '.join(map(str, values))}.")
+
+
+def require_runs(seeds: Sequence[int], jobs: int, out: Path) -> None:
+    """Refuse what no runs can be made with."""
+    require(jobs >= 1, f"--jobs is a whole number of at least 1; got {jobs}.")
+    require_different("--seeds", seeds)
+    wrong = [seed for seed in seeds if not 0 <= seed < 2**32]
+    require(not wrong, f"--seeds are whole numbers from 0 to 2^32 - 1; got {', '.join(map(str, wrong))}.")
+    require(not out.exists() or out.is_dir(), f"--out: {out} is not a folder.")

@@ -20,11 +20,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [line(cells[0]), f"| {' | '.join(rule)} |", *map(line, cells[1:]), ""]
 
 
-def spread(values: np.ndarray, published: float | None = None) -> str:
+def spread(values: np.ndarray, published: float | None = None, digits: int = 2) -> str:
     """The mean of some runs, their standard deviation, and the published value: ``8.93 ± 0.10 (9.33)``."""
-    deviation = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
-    beside = "" if published is None else f" ({published:.2f})"
-    return f"{values.mean():.2f}{deviation}{beside}"
+    deviation = f" ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+    beside = "" if published is None else f" ({published:.{digits}f})"
+    return f"{values.mean():.{digits}f}{deviation}{beside}"
 
 
 def p_value(value: float | None) -> str:

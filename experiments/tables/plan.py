@@ -61,6 +61,12 @@ class PlannedRun:
         return ["--model", self.row.model, *self.source, *self.row.flags_on(self.data), "--seed", str(self.seed)]
 
     @property
+    def configuration(self) -> SVIConfig:
+        """What these flags come to."""
+        default = SVIConfig(pair=PairConfig(self.row.model), settings=default_settings(self.row.model))
+        return parse(SVIConfig, COMMAND, self.flags, default=default)
+
+    @property
     def command(self) -> list[str]:
         """The process that makes it, or that goes on with it."""
         start = ["--resume"] if self.resumes else self.flags
@@ -102,10 +108,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
         return
     check_data(run.folder, data)
     content = read_config(run.folder)
-    settings = default_settings(run.row.model)
-    asked = parse(SVIConfig, COMMAND, run.flags, default=SVIConfig(pair=PairConfig(run.row.model), settings=settings))
+    asked = run.configuration
     known = content if content["pair"] == vars(asked.pair) else content | {"settings": {}}
-    stored = from_dict(SVIConfig, known | {"settings": from_dict(type(settings), known["settings"])})
+    stored = from_dict(SVIConfig, known | {"settings": from_dict(type(asked.settings), known["settings"])})
     # Where the run lies, how it was started and where its data lie change nothing; the data themselves were compared.
     stored = replace(stored, out=None, resume=False, data=replace(stored.data, data_dir=None))
     changed = changed_flags(stored, asked)
@@ -114,6 +119,13 @@ def check(run: PlannedRun, data: DataSet) -> None:
         f"{run.folder} was made with another {', '.join(changed)} than the row {run.row.name} has now. Move it away to "
         "have the run made anew, or choose another --out.",
     )
+
+
+def say_what_is_there(runs: Sequence[PlannedRun]) -> None:
+    """Print how many runs are finished, and how many go on."""
+    finished, resumed = (sum(getattr(run, what) for run in runs) for what in ("finished", "resumes"))
+    going_on = f"; {resumed} go on where they were stopped" if resumed else ""
+    print(f"Of {len(runs)} run(s), {finished} are finished{going_on}.", flush=True)
 
 
 def clear(run: PlannedRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Row:
 
     def flags_on(self, data: str) -> list[str]:
         """The flags on a data set."""
-        return self.flags.get(data, self.flags[OTHER]).split()
+        return shlex.split(self.flags.get(data, self.flags[OTHER]))
 
     @property
     def is_hcrnn(self) -> bool:
@@ -94,7 +95,7 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     Raises:
         UserError: for an unknown name, or two own models of one name.
     """
-    names = [name for part in models for name in part.replace(",", " ").split()]
+    names = listed(models)
     require(bool(names), "--models names no model; give all, or names of rows.")
     named = [row for name in names for row in (ROWS.values() if name == ALL else [_row(name)])]
     unique = list({(row.name, row.model): row for row in named}.values())
@@ -105,6 +106,17 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     return rows
 
 
+def listed(values: Iterable[str]) -> list[str]:
+    """Names that were given as several words, or joined by commas or spaces."""
+    return [name for part in values for name in part.replace(",", " ").split()]
+
+
+def short(name: str) -> str:
+    """What a table calls a component: its name, and of a user's own the file without its folders."""
+    location, _, attribute = name.rpartition(":")
+    return f"{Path(location).name.removesuffix('.py')}:{attribute}" if location else name
+
+
 def _row(name: str) -> Row:
     if name in ROWS:
         return ROWS[name]
@@ -112,7 +124,6 @@ def _row(name: str) -> Row:
         return Row(name, name, DEFAULTS)
     if ":" in name:
         find("model", name)
-        location, attribute = name.rsplit(":", 1)
-        return Row(f"{Path(location).name.removesuffix('.py')}:{attribute}", name, DEFAULTS)
+        return Row(short(name), name, DEFAULTS)
     known = {ALL, *ROWS, *registry("model")}
     raise unknown_choice("model", name, known, hint="Your own model: --models my_file:MyModel.")

@@ -83,6 +83,7 @@ def smooth(
     """Pareto-smoothed log weights that sum to 1 over each row's draws, and each row's k-hat.
 
     A row whose log weights range over less than 0.001 nats has k-hat -inf: its weights are bounded for all purposes.
+    One whose largest weight leaves nothing of the others in double precision has k-hat inf, and is not smoothed.
 
     Args:
         log_weights: of independent draws (ArviZ's ``r_eff`` is 1), 25 or more.
@@ -99,7 +100,12 @@ def smooth(
     varied = np.ptp(weights, axis=1) > FLAT
     if varied.any():
         # ArviZ is made for leave-one-out, where weights are 1 / p(y_i | z): it takes the negative of a log weight.
-        smoothed[varied], k[varied] = array_stats().psislw(-weights[varied], r_eff=1.0, axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fitted, shape = array_stats().psislw(-weights[varied], r_eff=1.0, axis=-1)
+        # Where the tail lies so far below the largest weight that it underflows, ArviZ fits zeros and says a low k-hat.
+        lost = np.isnan(fitted).any(axis=1)
+        smoothed[varied] = np.where(lost[:, None], smoothed[varied], fitted)
+        k[varied] = np.where(lost, math.inf, shape)
     return smoothed.T, k
 
 
