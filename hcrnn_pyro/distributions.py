@@ -153,9 +153,10 @@ class ContextMixture(ItemsAtPositions):
 
     Args:
         weights: (*batch, N, K) w, probabilities of the contexts at each scored position.
-        local_logits: (N, V + 1) l, what the sequence says whatever its context; minus infinity where y cannot be.
+        local_logits: (N, V + 1) l, what the sequence says whatever its context, less the highest of each row (see
+            :func:`below_highest`); minus infinity where y cannot be.
         contexts: (K, V + 1) b, item probabilities of each context; 0 for padding.
-        normalisers: (N, K) sum_y exp(l(y) - max l) b_k(y), see :func:`context_normalisers`.
+        normalisers: (N, K) sum_y exp(l(y)) b_k(y), see :func:`context_normalisers`.
         scored: (B, Q) which positions are scored; N of them.
     """
 
@@ -173,7 +174,7 @@ class ContextMixture(ItemsAtPositions):
     def logits(self) -> Float[Tensor, "*batch predictions columns"]:
         """Log-probabilities, normalised already."""
         mixed = (self.features / self.normalisers) @ self.contexts
-        return mixed.clamp(min=SMALLEST).log() + below_highest(self.local_logits)
+        return mixed.clamp(min=SMALLEST).log() + self.local_logits
 
     def log_probs(self) -> Float[Tensor, "*batch predictions columns"]:
         """Log-probabilities of every item at every scored position."""
@@ -183,7 +184,7 @@ class ContextMixture(ItemsAtPositions):
         """Log-probability of one item at each scored position."""
         of_contexts = self.contexts.T[targets]  # (*batch, N, K)
         mixed = (self.features / self.normalisers * of_contexts).sum(dim=-1)
-        local = below_highest(self.local_logits).expand(*targets.shape, -1)
+        local = self.local_logits.expand(*targets.shape, -1)
         return mixed.clamp(min=SMALLEST).log() + local.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
     def _fixed(self) -> tuple[Any, ...]:
@@ -191,7 +192,7 @@ class ContextMixture(ItemsAtPositions):
 
 
 class ContextMixtureWithGaps(ContextMixture):
-    """A :class:`ContextMixture` for training, whose local logits are missing at a share r of the predictions.
+    """A :class:`ContextMixture` whose local logits are missing at a share r of the predictions.
 
     Which ones is summed out: log_prob is (1 - r) log p(y) + r log p_0(y), the expected log-probability, where p_0 knows
     the contexts alone. Predictions and samples are those where nothing is missing.
@@ -203,6 +204,7 @@ class ContextMixtureWithGaps(ContextMixture):
         normalisers: as for :class:`ContextMixture`.
         scored: as for :class:`ContextMixture`.
         gap_logits: (N, V + 1) the local logits where they are missing: 0, or minus infinity where y cannot be.
+        gap_normalisers: (N, K) the normalisers that go with them.
         share: r, in [0, 1).
     """
 
@@ -214,27 +216,27 @@ class ContextMixtureWithGaps(ContextMixture):
         normalisers: Float[Tensor, "predictions contexts"],
         scored: Bool[Tensor, "rows queries"],
         gap_logits: Float[Tensor, "predictions columns"],
+        gap_normalisers: Float[Tensor, "predictions contexts"],
         share: float,
     ) -> None:
         super().__init__(weights, local_logits, contexts, normalisers, scored)
-        self.gap_logits, self.share = gap_logits, share
+        self.gap_logits, self.gap_normalisers, self.share = gap_logits, gap_normalisers, share
 
     def target_log_probs(self, targets: Int[Tensor, "*batch predictions"]) -> Float[Tensor, "*batch predictions"]:
         """Expected log-probability of one item at each scored position."""
-        normalisers = context_normalisers(self.gap_logits, self.contexts)
-        gaps = ContextMixture(self.features, self.gap_logits, self.contexts, normalisers, self.scored)
+        gaps = ContextMixture(self.features, self.gap_logits, self.contexts, self.gap_normalisers, self.scored)
         whole = super().target_log_probs(targets)
         return torch.lerp(whole, gaps.target_log_probs(targets), self.share)
 
     def _fixed(self) -> tuple[Any, ...]:
-        return *super()._fixed(), self.gap_logits, self.share
+        return *super()._fixed(), self.gap_logits, self.gap_normalisers, self.share
 
 
 def context_normalisers(
     local_logits: Float[Tensor, "predictions columns"], contexts: Float[Tensor, "contexts columns"]
 ) -> Float[Tensor, "predictions contexts"]:
-    """sum_y exp(l(y) - max l) b_k(y), of each position and context."""
-    return (below_highest(local_logits).exp() @ contexts.T).clamp(min=SMALLEST)
+    """sum_y exp(l(y)) b_k(y), of each position and context; the highest l of a row is 0."""
+    return (local_logits.exp() @ contexts.T).clamp(min=SMALLEST)
 
 
 def below_highest(logits: Float[Tensor, "*rows columns"]) -> Float[Tensor, "*rows columns"]:

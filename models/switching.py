@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,13 @@ from torch import Tensor, nn
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch, Scope
 from hcrnn_pyro.data.dataset import Sequences
-from hcrnn_pyro.distributions import ContextMixture, ContextMixtureWithGaps, Likelihood, context_normalisers
+from hcrnn_pyro.distributions import (
+    ContextMixture,
+    ContextMixtureWithGaps,
+    Likelihood,
+    below_highest,
+    context_normalisers,
+)
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.nn.attention import at_positions
@@ -78,6 +84,24 @@ class SwitchingConfig:
         require(0.0 < self.drift <= 1.0, f"--drift is a probability above 0; got {self.drift}.")
 
 
+class Local(NamedTuple):
+    """What a batch says whatever theta.
+
+    Attributes:
+        contexts: b_k, the item law of each context.
+        logits: a_t, less the highest of its row; minus infinity for what cannot follow.
+        normalisers: sums of exp(logits) b_k.
+        gap_logits: the same where a_t is missing: 0, or minus infinity.
+        gap_normalisers: sums of exp(gap_logits) b_k.
+    """
+
+    contexts: Float[Tensor, "contexts columns"]
+    logits: Float[Tensor, "positions columns"]
+    normalisers: Float[Tensor, "positions contexts"]
+    gap_logits: Float[Tensor, "positions columns"]
+    gap_normalisers: Float[Tensor, "positions contexts"]
+
+
 class SwitchingHCRNN(HCRNN):
     """HCRNN-3+Bi whose items come from contexts; ``model(batch)`` issues the sites of the prior and ``next_item``.
 
@@ -96,6 +120,7 @@ class SwitchingHCRNN(HCRNN):
         shared = {name: value for name, value in vars(config).items() if name not in ("missing", "drift")}
         super().__init__("hcrnn3-bi", items, make_prior, **shared)
         self.missing = config.missing
+        self._kept: tuple[Any, Local] | None = None
         self.popularity = nn.Parameter(torch.zeros(items + 1))
         redraws = config.drift == 1.0
         self.drift_logit = None if redraws else nn.Parameter(torch.tensor(math.log(config.drift / (1 - config.drift))))
@@ -118,22 +143,35 @@ class SwitchingHCRNN(HCRNN):
 
     def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ContextMixture:
         """p(y | x, theta), its contexts summed out."""
-        contexts = self.context_distributions()
+        local = self.local(batch)
         if self.drift_logit is None:
-            local_logits, excluded = self.local_logits(batch)
-            normalisers = context_normalisers(local_logits, contexts)
             weights = at_queries(theta, batch)
         else:
-            whole = every_position(batch)
-            local_logits, excluded = self.local_logits(whole)
-            normalisers = context_normalisers(local_logits, contexts)
-            weights = at_queries(self.to_come(whole, theta, contexts, normalisers), batch, per_step=True)
+            weights = at_queries(self.to_come(batch, theta, local), batch, per_step=True)
             kept = scored_among_valid(batch)
-            local_logits, normalisers, excluded = local_logits[kept], normalisers[kept], excluded[kept]
-        mixture = weights[..., batch.scored, :], local_logits, contexts, normalisers, batch.scored
+            local = Local(local.contexts, *(table[kept] for table in local[1:]))
+        mixture = weights[..., batch.scored, :], local.logits, local.contexts, local.normalisers, batch.scored
         if self.missing:
-            return ContextMixtureWithGaps(*mixture, excluded, self.missing)
+            return ContextMixtureWithGaps(*mixture, local.gap_logits, local.gap_normalisers, self.missing)
         return ContextMixture(*mixture)
+
+    def local(self, batch: Batch) -> Local:
+        """What theta does not change; of frozen weights it is kept, as the next call often has the same batch."""
+        weights = tuple(self.parameters())
+        if self.training or any(weight.requires_grad for weight in weights):
+            self._kept = None
+            return self._local(batch)
+        state = (batch, [weight._version for weight in weights])
+        if self._kept is None or self._kept[0][0] is not batch or self._kept[0][1] != state[1]:
+            self._kept = state, self._local(batch)
+        return self._kept[1]
+
+    def _local(self, batch: Batch) -> Local:
+        contexts = self.context_distributions()
+        logits, excluded = self.local_logits(batch if self.drift_logit is None else every_position(batch))
+        logits = below_highest(logits)
+        normalisers, gaps = (context_normalisers(table, contexts) for table in (logits, excluded))
+        return Local(contexts, logits, normalisers, excluded, gaps)
 
     def local_logits(
         self, batch: Batch
@@ -155,14 +193,13 @@ class SwitchingHCRNN(HCRNN):
         self,
         batch: Batch,
         theta: Float[Tensor, "*theta_shape contexts"],
-        contexts: Float[Tensor, "contexts columns"],
-        normalisers: Float[Tensor, "positions contexts"],
+        local: Local,
     ) -> Float[Tensor, "*draws rows time contexts"]:
-        """p(z_{t+1} | x_1..x_t, theta), from the normalisers of every position that is no padding."""
-        of_items = contexts.T[batch.inputs]  # (B, T, K)
+        """p(z_{t+1} | x_1..x_t, theta), from what is local to every position that is no padding."""
+        of_items = local.contexts.T[batch.inputs]  # (B, T, K)
         given = torch.ones_like(of_items)  # normaliser of the step before; x_1 has none
         before = batch.valid & (torch.arange(batch.inputs.shape[1], device=theta.device) < batch.lengths[:, None] - 1)
-        given[:, 1:][before[:, :-1]] = normalisers[before[batch.valid]]
+        given[:, 1:][before[:, :-1]] = local.normalisers[before[batch.valid]]
         emission = torch.where(batch.valid.unsqueeze(-1), of_items / given, 1.0)
         run = context_filter_per_step if batch.scope == "filtering" else context_filter
         return run(theta, emission, self.drift)

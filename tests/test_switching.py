@@ -155,5 +155,5 @@ def test_the_guide_starts_at_laplaces_approximation():
 
 def test_settings_are_checked():
     for wrong in ({"missing": 1.0}, {"missing": -0.1}, {"drift": 0.0}, {"drift": 1.5}):
-        with pytest.raises(UserError, match="--(missing|drift) is a"):
+        with pytest.raises(UserError, match=r"--(missing|drift) is a"):
             make_model(**wrong)

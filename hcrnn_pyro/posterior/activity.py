@@ -83,7 +83,7 @@ class Activity:
         if active == 0:
             return f"theta differs from its prior, but in the same way for all sequences: {facts}. {REMEDY}"
         if self.kl < COLLAPSED_KL:
-            return f"theta follows the sequences, but faintly: {facts}. {REMEDY}"
+            return f"theta follows the sequences, but faintly: {facts}."
         return f"theta follows the sequences: {facts}."
 
 
