@@ -150,7 +150,9 @@ class Cost:
 
 
 def cost(result: RowResult) -> Cost:
-    """Read what the runs of a row cost."""
+    """Read what the runs of a row cost; a pool costs what its members cost, which have rows of their own."""
+    if result.row.pooled:
+        return Cost([], [], [], parameters=0)
     first = load_run(result.runs[0].folder)
     parameters = {id(p): p.numel() for part in (first.model, first.guide) for p in part.parameters()}
     monitor = first.config["training"]["monitor"]

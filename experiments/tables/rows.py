@@ -38,6 +38,7 @@ class Row:
         flags: name of a data set -> flags of ``python -m experiments.svi``; those of ``OTHER`` hold for all others.
         published: the paper's name of it; empty where the paper has no such row.
         counted: whether the model only counts, so that every seed gives the same numbers and one run is enough.
+        pooled: names of the rows whose runs of a seed are pooled to one of this row; empty for a row that is trained.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     flags: Mapping[str, str]
     published: str = ""
     counted: bool = False
+    pooled: tuple[str, ...] = ()
 
     def flags_on(self, data: str) -> list[str]:
         """The flags on a data set."""
@@ -86,7 +88,7 @@ ROWS: dict[str, Row] = {
 
 
 def chosen_rows(models: Iterable[str]) -> list[Row]:
-    """The rows that ``--models`` names, in the table's order; a user's own come last.
+    """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
     Args:
         models: names of rows or of registered models, ``all``, or own models (``my_file:MyModel``); each may be
@@ -98,7 +100,8 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     names = listed(models)
     require(bool(names), "--models names no model; give all, or names of rows.")
     named = [row for name in names for row in (ROWS.values() if name == ALL else [_row(name)])]
-    unique = list({(row.name, row.model): row for row in named}.values())
+    members = [ROWS[member] for row in named for member in row.pooled]
+    unique = list({(row.name, row.model): row for row in [*named, *members]}.values())
     order = list(ROWS)
     rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in ROWS else len(order))
     twice = {row.name for row in rows if sum(other.name == row.name for other in rows) > 1}
