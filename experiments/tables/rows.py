@@ -26,6 +26,32 @@ SPECTRAL = {
     "movielens": f"--likelihood without-replacement {START} {DROPOUT} {SLOW}",
     OTHER: f"--likelihood categorical {START} {DROPOUT} {SLOW}",  # items may repeat
 }
+# A wider model, held near the spectral embeddings by a prior, learns slowly and long.
+HELD = "--item-embeddings spectral --item-scale 0.04 --averaging 0.99 --hidden 200 --lr 0.001"
+WIDE = {
+    "citeulike": "--dropout-in 0.5 --dropout-out 0.7 --patience 6 --epochs 45",
+    OTHER: "--dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40",
+}
+NO_REPEATS = ("citeulike", "movielens")
+
+
+def held(dropout: Mapping[str, str]) -> dict[str, str]:
+    """The flags of a row with a prior on its item embeddings, from those of its dropout and schedule."""
+    return {
+        data: f"--likelihood {'without-replacement' if data in NO_REPEATS else 'categorical'} {HELD} "
+        + dropout.get(data, dropout[OTHER])
+        for data in (*NO_REPEATS, OTHER)
+    }
+
+
+PRIOR = held(WIDE)
+SASREC_PRIOR = held(
+    {
+        "citeulike": "--dropout 0.5 --patience 6 --epochs 45",
+        OTHER: "--dropout 0.2 --batch-size 32 --patience 4 --epochs 40",
+    }
+)
+EXPERTS = ("item-knn-decay", "markov")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +108,18 @@ ROWS: dict[str, Row] = {
         Row("hcrnn2+spectral", "hcrnn2", SPECTRAL, "HCRNN-2"),
         Row("hcrnn3+spectral", "hcrnn3", SPECTRAL, "HCRNN-3"),
         Row("hcrnn3-bi+spectral", "hcrnn3-bi", SPECTRAL, "HCRNN-3+Bi"),
+        Row("gru4rec+prior", "gru4rec", PRIOR, "GRU4REC"),
+        Row("narm+prior", "narm", PRIOR, "NARM"),
+        Row("sasrec+prior", "sasrec", SASREC_PRIOR),
+        Row("hcrnn3-bi+prior", "hcrnn3-bi", PRIOR, "HCRNN-3+Bi"),
+        Row("gru4rec+experts", "gru4rec", DEFAULTS, "GRU4REC", pooled=("gru4rec+prior", *EXPERTS)),
+        Row("narm+experts", "narm", DEFAULTS, "NARM", pooled=("narm+prior", *EXPERTS)),
+        Row("sasrec+experts", "sasrec", DEFAULTS, pooled=("sasrec+prior", *EXPERTS)),
+        Row("hcrnn3-bi+experts", "hcrnn3-bi", DEFAULTS, "HCRNN-3+Bi", pooled=("hcrnn3-bi+prior", *EXPERTS)),
     )
 }
-"""The paper's rows in its order, then further baselines, then models that start from the spectral embeddings."""
+"""The paper's rows in its order; further baselines; models that start from the spectral embeddings; models that a prior
+holds near them; and the latter pooled with models that count."""
 
 
 def chosen_rows(models: Iterable[str]) -> list[Row]:
