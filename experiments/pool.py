@@ -62,9 +62,10 @@ def main(argv: list[str] | None = None) -> None:
     _require_same_data(runs)
     method: Method = "one-pass" if all(_without_latent(run) for run in runs) else config.evaluation
     scorers = tuple(run.predictive for run in runs)
-    pool = fit_pool(scorers, data.valid, method, items=data.catalogue_size)
+    selected = fit_pool([run.selected.predictive for run in runs], data.valid, method, items=data.catalogue_size)
+    pool = LogPool(scorers, selected.weights)
     print(f"{_weights(runs, pool, data)}\n", flush=True)
-    metrics, ranks = evaluate_parts(pool, data, method)
+    metrics, ranks = evaluate_parts({"valid": selected, "test": pool}, data, method)
     everyone: tuple[Scorer, ...] = (*scorers, pool)
     errors = [_calibration_error(scorer, data, method) for scorer in everyone]
     about = {"evaluation": method, "test_calibration_error": errors[-1]}

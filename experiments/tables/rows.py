@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.presets import HELD, PRESETS
 from hcrnn_pyro.components import find, registry
 from hcrnn_pyro.errors import require, unknown_choice
 
@@ -26,31 +27,20 @@ SPECTRAL = {
     "movielens": f"--likelihood without-replacement {START} {DROPOUT} {SLOW}",
     OTHER: f"--likelihood categorical {START} {DROPOUT} {SLOW}",  # items may repeat
 }
-# A wider model, held near the spectral embeddings by a prior, learns slowly and long.
-HELD = "--item-embeddings spectral --item-scale 0.04 --averaging 0.99 --hidden 200 --lr 0.001"
-WIDE = {
-    "citeulike": "--dropout-in 0.5 --dropout-out 0.7 --patience 6 --epochs 45",
-    OTHER: "--dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40",
+
+
+def with_repeats(flags: str) -> str:
+    """The same flags for data in which items may repeat."""
+    return flags.replace("without-replacement", "categorical")
+
+
+PRIOR = {**PRESETS, OTHER: with_repeats(PRESETS["movielens"])}
+SASREC_DENSE = f"{HELD} --dropout 0.2 --batch-size 32 --patience 4 --epochs 40"
+SASREC_PRIOR = {
+    "citeulike": f"{HELD} --dropout 0.5 --patience 6 --epochs 45",
+    "movielens": SASREC_DENSE,
+    OTHER: with_repeats(SASREC_DENSE),
 }
-NO_REPEATS = ("citeulike", "movielens")
-
-
-def held(dropout: Mapping[str, str]) -> dict[str, str]:
-    """The flags of a row with a prior on its item embeddings, from those of its dropout and schedule."""
-    return {
-        data: f"--likelihood {'without-replacement' if data in NO_REPEATS else 'categorical'} {HELD} "
-        + dropout.get(data, dropout[OTHER])
-        for data in (*NO_REPEATS, OTHER)
-    }
-
-
-PRIOR = held(WIDE)
-SASREC_PRIOR = held(
-    {
-        "citeulike": "--dropout 0.5 --patience 6 --epochs 45",
-        OTHER: "--dropout 0.2 --batch-size 32 --patience 4 --epochs 40",
-    }
-)
 EXPERTS = ("item-knn-decay", "markov")
 
 
