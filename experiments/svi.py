@@ -321,7 +321,7 @@ def _check_support(config: SVIConfig, data: DataSet) -> None:
     require(
         _likelihood(config) != "without-replacement" or not data.has_repeats,
         f"--likelihood without-replacement gives repeated items probability 0, and {data.name} has repeats (see the "
-        "audit above). Use --likelihood categorical.",
+        "audit above). Use --likelihood categorical, or repeat-explore with a model that has it.",
     )
 
 

@@ -27,7 +27,7 @@ from hcrnn_pyro.checks import require_proportions
 from hcrnn_pyro.contracts import MakePrior
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
-from hcrnn_pyro.distributions import ItemsAtPositions, Likelihood, NextItem, SampledNextItem
+from hcrnn_pyro.distributions import ItemsAtPositions, LikelihoodOfHCRNN, NextItem, SampledNextItem
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
@@ -37,6 +37,7 @@ from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.repeat_explore import RepeatHead, RepeatOrExplore
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
 
@@ -65,8 +66,9 @@ class HCRNNConfig:
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None
     """Standard deviation of the Normal prior on item embeddings, around the spectral ones or else 0; None: no prior."""
-    likelihood: Likelihood = "categorical"
-    """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
+    likelihood: LikelihoodOfHCRNN = "categorical"
+    """categorical: every item may follow. without-replacement: items already in the sequence have probability 0.
+    repeat-explore: a learned chance to repeat one of those, else an item that the sequence has not shown."""
     sampled_softmax: int = 0
     """Items drawn per training batch to estimate the softmax's sum, for catalogues near a million; 0 sums over all."""
     kernel: Kernel = "fast"
@@ -78,6 +80,10 @@ class HCRNNConfig:
         for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
             require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")
         draws = self.sampled_softmax
+        require(
+            not (draws and self.likelihood == "repeat-explore"),
+            "--sampled-softmax estimates one softmax; leave it out with --likelihood repeat-explore, which has two.",
+        )
         require(draws >= 0, f"--sampled-softmax is a number of drawn items, 0 for the full softmax; got {draws}.")
 
 
@@ -106,6 +112,7 @@ class HCRNN(nn.Module):
         self.items = items
         self.item_prior = ItemPrior(items, size, config.item_embeddings, config.item_scale)
         self.without_replacement = config.likelihood == "without-replacement"
+        self.repeat_head = RepeatHead(size) if config.likelihood == "repeat-explore" else None
         self.sampler = PopularitySampler(items, config.sampled_softmax) if config.sampled_softmax else None
         self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
         self.kernel = config.kernel
@@ -134,15 +141,18 @@ class HCRNN(nn.Module):
             return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)
 
     def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ItemsAtPositions:
-        """p(y | x, theta), Eq. 28: softmax of (W_B [readouts, h_t]) . item embeddings."""
+        """p(y | x, theta), Eq. 28: softmax of (W_B [readouts, h_t]) . item embeddings, or of seen and of new ones."""
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
         features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))
-        seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
+        if self.repeat_head is not None:
+            seen = seen_items(batch.inputs, batch.queries, batch.scored)
+            return RepeatOrExplore(self.repeat_head(features), self.item_embeddings, batch.scored, seen)
+        excluded = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
         if self.training and self.sampler is not None:
             negatives = self.sampler(batch.targets[batch.scored])
-            return SampledNextItem(features, self.item_embeddings, batch.scored, seen, negatives)
-        return NextItem(features, self.item_embeddings, batch.scored, seen)
+            return SampledNextItem(features, self.item_embeddings, batch.scored, excluded, negatives)
+        return NextItem(features, self.item_embeddings, batch.scored, excluded)
 
     def states(
         self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False

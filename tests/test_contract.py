@@ -25,6 +25,7 @@ CONTEXT_MODELS = [name for name in MODELS if has_latent(MODELS[name])]
 PARTS = [("hcrnn3-bi", *parts, "categorical") for parts in product(PRIORS, LATENT_GUIDES)]
 CONTEXT_PAIRS = [(model, PRIOR, GUIDE, "categorical") for model in CONTEXT_MODELS if model != "hcrnn3-bi"]
 CONTEXT_PAIRS += [(model, PRIOR, GUIDE, "without-replacement") for model in CONTEXT_MODELS]
+CONTEXT_PAIRS += [(model, PRIOR, GUIDE, "repeat-explore") for model in ("hcrnn1", "hcrnn3-bi")]
 PLAIN_PAIRS = [
     (model, NONE, NONE, likelihood)
     for model, likelihood in product(sorted(MODELS.keys() - CONTEXT_MODELS), ["categorical", "without-replacement"])
