@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -63,6 +64,36 @@ def changed_flags(before: Any, after: Any) -> list[str]:
     """Flags whose value differs between two configs of one type."""
     old, new = _flat(to_dict(before)), _flat(to_dict(after))
     return [f"--{name.replace('_', '-')}" for name in old if old[name] != new[name]]
+
+
+def with_values(config: T, values: Mapping[str, Any]) -> T:
+    """A config with some fields set, wherever in it they lie; each dataclass takes all of its own at once.
+
+    Args:
+        config: a dataclass, perhaps of dataclasses.
+        values: name of a field -> its value; names that no field has are passed over.
+    """
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            own[field.name] = with_values(value, values)
+        elif field.name in values:
+            own[field.name] = values[field.name]
+    return dataclasses.replace(config, **own)  # type: ignore[type-var]
+
+
+def words_between(before: Any, after: Any) -> list[str]:
+    """The words that a command needs to come from one config to another of its type."""
+    old, new = _flat(to_dict(before)), _flat(to_dict(after))
+    return [word for name, value in new.items() if value != old[name] for word in _words(name, value)]
+
+
+def _words(name: str, value: Any) -> list[str]:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class SVIConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, build, run, report."""
-    config = at_rank_zero(lambda: _configuration(argv))
+    config = at_rank_zero(lambda: configuration(argv))
     device = config.training.torch_device
     data = at_rank_zero(lambda: load_data(config.data))
     print(audit(data))
@@ -192,7 +192,7 @@ def _finish(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFr
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _configuration(argv: list[str] | None) -> SVIConfig:
+def configuration(argv: list[str] | None) -> SVIConfig:
     """The flags, among them the chosen model's own; with --resume those of the stored run, which may not be changed."""
     first = first_look(COMMAND, argv, model=PairConfig.model, out=None, resume=False)
     require(
@@ -200,9 +200,9 @@ def _configuration(argv: list[str] | None) -> SVIConfig:
         "torchrun --max-restarts needs --out: the folder in which restarted processes go on.",
     )
     if not (first.resume or _restarted(first.out)):
-        default = SVIConfig(pair=PairConfig(first.model), settings=default_settings(first.model))
+        default = default_config(first.model)
         config = parse(SVIConfig, COMMAND, argv, default=default)
-        _refuse_idle(config, default)
+        refuse_idle(config, default)
         return config
     if first.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
@@ -217,8 +217,22 @@ def _configuration(argv: list[str] | None) -> SVIConfig:
     return stored
 
 
-def _refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
-    """Refuse flags that would change nothing: those of the latent, for a model without one."""
+def default_config(model: str) -> SVIConfig:
+    """All flags of a model at their defaults.
+
+    Args:
+        model: a registered name or a path.
+    """
+    return SVIConfig(pair=PairConfig(model), settings=default_settings(model))
+
+
+def refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
+    """Refuse flags that would change nothing: those of the latent, for a model without one.
+
+    Args:
+        config: what is asked for.
+        default: the model's defaults.
+    """
     changed = changed_flags(default, config) if config.pair.guide == NONE else []
     idle = [flag for flag in changed if flag in LATENT_FLAGS]
     require(not idle, f"{config.pair.model} has no latent variable, so {', '.join(idle)} would change nothing.")
