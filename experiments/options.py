@@ -62,8 +62,18 @@ def from_dict(config: type[T], content: dict[str, Any]) -> T:
 
 def changed_flags(before: Any, after: Any) -> list[str]:
     """Flags whose value differs between two configs of one type."""
+    return [f"--{flag}" for flag in changed_values(before, after)]
+
+
+def changed_values(before: Any, after: Any) -> dict[str, Any]:
+    """Flag, without its dashes -> its new value, where two configs of one type differ."""
     old, new = _flat(to_dict(before)), _flat(to_dict(after))
-    return [f"--{name.replace('_', '-')}" for name in old if old[name] != new[name]]
+    return {name.replace("_", "-"): new[name] for name in old if old[name] != new[name]}
+
+
+def words(values: Mapping[str, Any]) -> list[str]:
+    """Values of flags as words of a command."""
+    return [word for flag, value in values.items() for word in _words(flag, value)]
 
 
 def with_values(config: T, values: Mapping[str, Any]) -> T:
@@ -83,14 +93,7 @@ def with_values(config: T, values: Mapping[str, Any]) -> T:
     return dataclasses.replace(config, **own)  # type: ignore[type-var]
 
 
-def words_between(before: Any, after: Any) -> list[str]:
-    """The words that a command needs to come from one config to another of its type."""
-    old, new = _flat(to_dict(before)), _flat(to_dict(after))
-    return [word for name, value in new.items() if value != old[name] for word in _words(name, value)]
-
-
-def _words(name: str, value: Any) -> list[str]:
-    flag = name.replace("_", "-")
+def _words(flag: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{flag}" if value else f"--no-{flag}"]
     return [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
