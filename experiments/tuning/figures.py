@@ -51,6 +51,7 @@ def draw_history(tried: Sequence[Tried], monitor: str, lower_is_better: bool, ax
     best = (np.minimum if lower_is_better else np.maximum).accumulate(np.array([one.value for one in complete]))
     axes.step([one.number for one in complete], best, where="post", color=COLOURS[0], label="best so far")
     axes.set_xlabel("trial")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(f"valid {monitor}")
     axes.legend(frameon=False)
     return axes

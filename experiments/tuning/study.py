@@ -106,9 +106,7 @@ class Study:
 
     def tell(self, trial: Trial, ending: Ending, seconds: float) -> Tried:
         """Keep how a trial ended."""
-        trial.set_user_attr("outcome", ending.outcome)
-        trial.set_user_attr("why", ending.why)
-        trial.set_user_attr("seconds", seconds)
+        trial.set_user_attr("ending", [*ending, seconds])
         reported = self._trials()[trial.number].intermediate_values
         value = self._best(reported)[0] if ending.outcome == "complete" else None
         return self._tried(self.study.tell(trial, value, STATES[ending.outcome]))
@@ -152,7 +150,8 @@ class Study:
         own, reported = trial.user_attrs, trial.intermediate_values
         value, epoch = self._best(reported) if reported else (None, None)
         drawn = {flag: tidy(value) for flag, value in trial.params.items()}
-        return Tried(own["number"], own["outcome"], own["why"], drawn, value, epoch, len(reported), own["seconds"])
+        outcome, why, seconds = own["ending"]
+        return Tried(own["number"], outcome, why, drawn, value, epoch, len(reported), seconds)
 
 
 @contextmanager
@@ -209,7 +208,7 @@ def _refuse_another(study: optuna.Study, config: TuneConfig, space: Space, finge
 
 def _counts(trial: FrozenTrial) -> bool:
     """Whether a trial came to its end; one whose command was stopped did not, and is tried again."""
-    return trial.state.is_finished() and "outcome" in trial.user_attrs
+    return trial.state.is_finished() and "ending" in trial.user_attrs
 
 
 def _running(trial: FrozenTrial) -> bool:
