@@ -13,7 +13,7 @@ from experiments.tuning.config import TuneConfig
 from experiments.tuning.figures import draw_history, draw_importance
 from experiments.tuning.search import search
 from experiments.tuning.space import Choices, Range, Space
-from experiments.tuning.study import FILE, open_study
+from experiments.tuning.study import FILE, Tried, open_study
 from hcrnn_pyro.errors import UserError
 
 SPACE = Space(
@@ -69,15 +69,15 @@ def raw(out):
 
 def test_the_planted_setting_is_found_and_what_matters_is_told(tmp_path, capsys):
     with opened(tmp_path) as study:
-        search(study, by_plan, 24, 1, "mrr@20")
+        search(study, by_plan, 15, 1, "mrr@20")
         best, importances = study.ranked()[0], study.importances()
         tried = study.tried()
     assert BEST_LR / 2.5 < best.drawn["lr"] < BEST_LR * 2.5
     assert best.value == max(one.value for one in tried)
     assert next(iter(importances)) == "lr"
     assert sum(importances.values()) == pytest.approx(1)
-    assert capsys.readouterr().out.startswith("[1/24] trial 1: mrr@20 ")
-    assert [one.number for one in tried] == list(range(1, 25))
+    assert capsys.readouterr().out.startswith("[1/15] trial 1: mrr@20 ")
+    assert [one.number for one in tried] == list(range(1, 16))
 
 
 def test_lower_is_better_for_the_nll(tmp_path):
@@ -97,20 +97,29 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(tmp_path):
     begun = []
     (tmp_path / "whole").mkdir(), (tmp_path / "parts").mkdir()
     with opened(tmp_path / "whole") as study:
-        search(study, by_plan, 12, 1, "mrr@20")
+        search(study, by_plan, 11, 1, "mrr@20")
         whole = [one.drawn for one in study.tried()]
     with pytest.raises(KeyboardInterrupt), opened(tmp_path / "parts") as study:
-        search(study, stopped, 12, 1, "mrr@20")
+        search(study, stopped, 11, 1, "mrr@20")
     assert begun == [1, 2, 3, 4]
     with opened(tmp_path / "parts") as study:
-        search(study, lambda number, flags: begun.append(number) or by_plan(number, flags), 12, 1, "mrr@20")
+        search(study, lambda number, flags: begun.append(number) or by_plan(number, flags), 11, 1, "mrr@20")
         parts = [one.drawn for one in study.tried()]
-        search(study, stopped, 12, 1, "mrr@20")  # there are as many as asked for
-    assert begun[4:] == list(range(4, 13))
+        search(study, stopped, 11, 1, "mrr@20")  # there are as many as asked for
+    assert begun[4:] == list(range(4, 12))
     assert parts == whole
-    assert len({str(drawn) for drawn in parts}) == 12
+    assert len({str(drawn) for drawn in parts}) == 11
     states = [trial.state.name for trial in raw(tmp_path / "parts")]
-    assert states == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 9
+    assert states == ["COMPLETE"] * 3 + ["FAIL"] + ["COMPLETE"] * 8
+
+
+def test_a_trial_whose_command_was_killed_while_it_was_told_is_tried_again(tmp_path):
+    with opened(tmp_path) as study:
+        study.ask().set_user_attr("ending", ["complete", "", 1.0])
+    with opened(tmp_path) as study:
+        assert study.tried() == []
+        assert study.ask().user_attrs["number"] == 1
+    assert [trial.state.name for trial in raw(tmp_path)] == ["FAIL", "RUNNING"]
 
 
 def test_another_seed_draws_other_trials(tmp_path):
@@ -125,7 +134,7 @@ def test_another_seed_draws_other_trials(tmp_path):
 
 def test_a_trial_below_the_median_stops_early(tmp_path, capsys):
     def begin(number, _):
-        attempts[number] = Scripted([9.0] * 10 if number <= 5 else [1.0] * 10)
+        attempts[number] = Scripted([9.0] * 5 if number <= 5 else [1.0] * 9)
         return attempts[number]
 
     attempts = {}
@@ -229,13 +238,12 @@ def test_what_is_no_study_is_refused(tmp_path):
         pass
 
 
-def test_the_figures_show_what_was_tried(tmp_path):
+def test_the_figures_show_what_was_tried():
     bars = draw_importance({"lr": 0.75, "hidden": 0.25})
     assert [bar.get_width() for bar in bars.patches] == [75, 25]
     assert [label.get_text() for label in bars.get_yticklabels()] == ["lr", "hidden"]
     values = {1: 5.0, 2: 4.0, 3: 6.0}
-    with opened(tmp_path) as study:
-        search(study, lambda number, _: Scripted([values[number]]), 3, 1, "mrr@20")
-        axes = draw_history(study.tried(), "mrr@20", lower_is_better=False)
+    tried = [Tried(number, "complete", "", {}, value, 0, 1, 1.0) for number, value in values.items()]
+    axes = draw_history(tried, "mrr@20", lower_is_better=False)
     lines = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
     assert lines == {"complete": [5.0, 4.0, 6.0], "best so far": [5.0, 5.0, 6.0]}

@@ -20,6 +20,7 @@ from hcrnn_pyro.runs import CHECKPOINT, HISTORY, WEIGHTS
 
 Outcome = Literal["complete", "pruned", "diverged", "refused", "failed"]
 LOG = "trial.log"
+OUTCOMES: dict[int, Outcome] = {WRONG_INPUT: "refused", DIVERGED: "diverged"}  # by exit status
 
 
 class Ending(NamedTuple):
@@ -59,10 +60,13 @@ class ProcessAttempt:
     def ending(self) -> Ending | None:
         """By the status of the process."""
         status = self.process.poll()
-        if status is None or status == 0:
-            return None if status is None else Ending("complete")
-        outcomes: dict[int, Outcome] = {WRONG_INPUT: "refused", DIVERGED: "diverged"}
-        return Ending(outcomes.get(status, "failed"), last_words(self.folder / LOG))
+        if status is None:
+            return None
+        if status == 0:
+            return Ending("complete")
+        said = last_words(self.folder / LOG)
+        outcome = OUTCOMES.get(status)
+        return Ending(outcome, said) if outcome else Ending("failed", f"status {status}: {said}")
 
     def values(self) -> list[float]:
         """From the history, which is a whole file after every epoch."""

@@ -208,7 +208,7 @@ def _refuse_another(study: optuna.Study, config: TuneConfig, space: Space, finge
 
 def _counts(trial: FrozenTrial) -> bool:
     """Whether a trial came to its end; one whose command was stopped did not, and is tried again."""
-    return trial.state.is_finished() and "ending" in trial.user_attrs
+    return "ending" in trial.user_attrs and trial.state == STATES[trial.user_attrs["ending"][0]]
 
 
 def _running(trial: FrozenTrial) -> bool:
