@@ -3,15 +3,18 @@
 python -m experiments.svi                                    the embedded synthetic set, under three minutes
 python -m experiments.svi --data movielens --out runs/ml     the paper's split of MovieLens
 python -m experiments.svi --data my_log.csv --columns user,item,when
+python -m experiments.svi --preset citeulike                 named settings, the best that were found for a set
 python -m experiments.svi --model sasrec                     another model, with flags of its own (add --help)
 python -m experiments.svi --model item-knn-decay             a model that is counted, not trained
+python -m experiments.svi --refit runs/ml --out runs/final   the same on train and valid together, epochs as were best
 python -m experiments.svi --resume --out runs/ml             go on where a killed run stopped
 torchrun --nproc-per-node 2 -m experiments.svi               two processes, each with a GPU or on the CPU
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import os
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from torch import nn
 
 from experiments.command import run_command
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
+from experiments.presets import MODEL, preset_flags
 from hcrnn_pyro.checks import require_scopes
 from hcrnn_pyro.contracts import ContextModel, has_parameters
 from hcrnn_pyro.data.audit import audit
@@ -46,6 +50,7 @@ from hcrnn_pyro.runs import (
     CHECKPOINT,
     CONFIG,
     METRICS,
+    best_epoch,
     check_data,
     load_run,
     read_config,
@@ -83,8 +88,12 @@ class SVIConfig:
     settings: Any = field(default_factory=HCRNNConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    preset: str | None = None
+    """Named settings, citeulike or movielens: the best that were found for a set. Other flags given change them."""
     out: Path | None = None
     """Folder of the run; by default runs/DATA-MODEL-TIME."""
+    refit: Path | None = None
+    """Folder of a finished run to train anew, on train and valid together and for as many epochs as were best."""
     resume: bool = False
     """Continue the run in --out where it was killed or stopped."""
 
@@ -146,12 +155,19 @@ def _command() -> str:
 
 
 def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, folder: Path) -> None:
+    refits = config.refit is not None
+    if refits:
+        data = data.with_valid_in_train()
+        print("Trained on train and valid together: the valid columns of its epochs are no validation.\n")
     try:
-        result = fit(model, guide, data, config.training, folder, config.resume)
+        result = fit(model, guide, data, config.training, folder, config.resume, keep_last=refits)
     except Interrupted as stop:
         raise KeyboardInterrupt(f"\n{stop}") from stop
     if result.best_epoch is None:
         print("Counted, not trained: the model has no parameters.")
+        return
+    if refits and not result.interrupted:
+        print(f"\nRefitted for {len(result.history)} epochs in {result.history['seconds'].sum():.0f} s.")
         return
     best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
     if result.interrupted:
@@ -165,13 +181,21 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
 def _evaluate(
     model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, device: str
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
-    predictive = PosteriorPredictive(model.eval(), guide.eval(), config.evaluation.theta_samples)
+    samples = config.evaluation.theta_samples
+    predictive = PosteriorPredictive(model.eval(), guide.eval(), samples)
+    selected = predictive if config.refit is None else _selected(config.refit, samples, device)
     # Without a latent no prefix has a posterior of its own: one pass gives the same numbers, sooner.
     method = "one-pass" if config.pair.guide == NONE else config.evaluation.evaluation
-    metrics, ranks = evaluate_parts(predictive, data, method, device)
+    metrics, ranks = evaluate_parts({"valid": selected, "test": predictive}, data, method, device)
     if data.truth is not None:
         metrics["best_reachable"] = summarise(evaluate(data.truth, data.test, "one-pass"))
     return metrics, ranks
+
+
+def _selected(folder: Path, samples: int, device: str) -> PosteriorPredictive:
+    """The pair that has not seen the valid part."""
+    run = load_run(folder)
+    return PosteriorPredictive(run.model.to(device), run.guide.to(device), samples)
 
 
 def _folder(config: SVIConfig, data: DataSet) -> Path:
@@ -182,8 +206,11 @@ def _folder(config: SVIConfig, data: DataSet) -> Path:
         if (folder / METRICS).is_file():
             (folder / CHECKPOINT).unlink(missing_ok=True)
     else:
+        if config.refit is not None:
+            check_data(config.refit, data)
         job = torchrun_job()
-        start_run(folder, to_dict(config) | ({"torchrun_job": job} if job else {}), data)
+        refits = {"refits": os.path.relpath(config.refit, folder)} if config.refit else {}
+        start_run(folder, to_dict(config) | refits | ({"torchrun_job": job} if job else {}), data)
     return folder
 
 
@@ -194,21 +221,21 @@ def _finish(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFr
 
 def configuration(argv: list[str] | None) -> SVIConfig:
     """The flags, among them the chosen model's own; with --resume those of the stored run, which may not be changed."""
-    first = first_look(COMMAND, argv, model=PairConfig.model, out=None, resume=False)
+    first = first_look(COMMAND, argv, model=None, out=None, resume=False, preset=None, refit=None)
     require(
         first.out is not None or not may_restart(),
         "torchrun --max-restarts needs --out: the folder in which restarted processes go on.",
     )
+    if first.refit is not None and not (first.resume or _restarted(first.out)):
+        return _refit_configuration(Path(first.refit), argv)
     if not (first.resume or _restarted(first.out)):
-        default = default_config(first.model)
+        default = _defaults(first.model, first.preset)
         config = parse(SVIConfig, COMMAND, argv, default=default)
         refuse_idle(config, default)
         return config
     if first.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
-    content = read_config(Path(first.out)) | {"out": first.out, "resume": True}
-    settings = from_dict(type(default_settings(content["pair"]["model"])), content["settings"])
-    stored = from_dict(SVIConfig, content | {"settings": settings})
+    stored = _stored(read_config(Path(first.out)) | {"out": first.out, "resume": True})
     changed = changed_flags(stored, parse(SVIConfig, COMMAND, argv, default=stored))
     require(
         not changed,
@@ -224,6 +251,40 @@ def default_config(model: str) -> SVIConfig:
         model: a registered name or a path.
     """
     return SVIConfig(pair=PairConfig(model), settings=default_settings(model))
+
+
+def _stored(content: dict[str, Any]) -> SVIConfig:
+    """What a run was asked for, from its ``config.json``."""
+    settings = from_dict(type(default_settings(content["pair"]["model"])), content["settings"])
+    return from_dict(SVIConfig, content | {"settings": settings})
+
+
+def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
+    """The flags of a finished run, for as many epochs as were best; besides, where to train and where to put it."""
+    run = load_run(folder)
+    require(bool(run.metrics), f"--refit: {folder} is not finished. Finish it with --resume.")
+    require(
+        not run.config.get("refit"), f"--refit: {folder} is a refit itself. Refit the run in {run.config['refit']}."
+    )
+    stored = _stored(run.config | {"out": None, "resume": False, "refit": str(folder)})
+    best = best_epoch(folder)
+    if best is not None:
+        stored = replace(stored, training=replace(stored.training, epochs=best + 1))
+    config = parse(SVIConfig, COMMAND, argv, default=stored)
+    own = ("--out", "--device", "--data-dir")
+    changed = [flag for flag in changed_flags(stored, config) if flag not in own]
+    require(not changed, f"--refit takes the flags of {folder}; leave out {', '.join(changed)}.")
+    return config
+
+
+def _defaults(model: str | None, preset: str | None) -> SVIConfig:
+    """What the flags are where they are not given: those of the model, or of the preset."""
+    model = model or (MODEL if preset else PairConfig.model)
+    own = default_config(model)
+    if preset is None:
+        return own
+    require(model == MODEL, f"--preset {preset} holds settings of {MODEL}; leave --model {model} or the preset out.")
+    return parse(SVIConfig, COMMAND, preset_flags(preset), default=own)
 
 
 def refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
@@ -280,7 +341,8 @@ def _check_support(config: SVIConfig, data: DataSet) -> None:
 
 def _default_folder(config: SVIConfig) -> Path:
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{Path(config.data.data).stem}-{config.pair.model}-{time}"
+    refit = "-refit" if config.refit else ""
+    return Path("runs") / f"{Path(config.data.data).stem}-{config.pair.model}{refit}-{time}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from hcrnn_pyro.slices import label_predictions, slice_metrics
 from hcrnn_pyro.training_config import TrainingConfig
 
 if TYPE_CHECKING:
+    from hcrnn_pyro.pool_folder import load_pool
     from hcrnn_pyro.significance import holm, seeds_t_test, sequence_bootstrap
     from hcrnn_pyro.training import fit
 
@@ -28,6 +29,7 @@ __all__ = [
     "holm",
     "label_predictions",
     "load_data",
+    "load_pool",
     "load_run",
     "seeds_t_test",
     "sequence_bootstrap",
@@ -36,9 +38,10 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_WHEN_ASKED_FOR = {  # these bring Lightning and SciPy's statistics, which take seconds that few commands need
+_WHEN_ASKED_FOR = {  # these bring Lightning and parts of SciPy, which take seconds that few commands need
     "fit": "hcrnn_pyro.training",
     "holm": "hcrnn_pyro.significance",
+    "load_pool": "hcrnn_pyro.pool_folder",
     "seeds_t_test": "hcrnn_pyro.significance",
     "sequence_bootstrap": "hcrnn_pyro.significance",
 }

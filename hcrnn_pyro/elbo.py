@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributed import sum_over_ranks, world_size
 from hcrnn_pyro.parameters import unannounced
-from hcrnn_pyro.sites import is_data, is_latent
+from hcrnn_pyro.sites import is_data, is_latent, is_prior_on_parameter
 
 
 class ImportanceWeightedELBO(Trace_ELBO):
@@ -33,13 +33,20 @@ class ImportanceWeightedELBO(Trace_ELBO):
         model_trace, guide_trace = next(iter(self._get_traces(model, guide, args, kwargs)))
         log_weights = log_densities(model_trace) - log_densities(guide_trace)  # (S, B)
         bound = log_weights.logsumexp(dim=-2) - math.log(self.num_particles)
-        return -bound.sum()
+        return -bound.sum() - log_prior_of_parameters(model_trace)
 
 
 def log_densities(trace: Any) -> Tensor:
-    """(S, B), each row's log-density of all sites of a trace."""
-    densities = [site["log_prob"] for site in trace.nodes.values() if site["type"] == "sample" and "log_prob" in site]
+    """(S, B), each row's log-density of all its sites in a trace."""
+    sites = [site for site in trace.nodes.values() if site["type"] == "sample" and "log_prob" in site]
+    densities = [site["log_prob"] for site in sites if not is_prior_on_parameter(site)]
     return torch.stack(torch.broadcast_tensors(*densities)).sum(dim=0)
+
+
+def log_prior_of_parameters(trace: Any) -> Tensor:
+    """The batch's share of the log-density of the parameters that have a prior; the particles have one in common."""
+    densities = [site["log_prob"].mean() for site in trace.nodes.values() if is_prior_on_parameter(site)]
+    return torch.stack(densities).sum() if densities else torch.zeros(())
 
 
 Bound = Literal["elbo", "mean-field-elbo", "iwae"]
@@ -65,7 +72,7 @@ class Terms(NamedTuple):
     """What one batch says; sums over its rows, in nats.
 
     Attributes:
-        loss: the negative weighted ELBO, differentiable.
+        loss: the negative weighted ELBO, less the share of the log-prior of parameters that have one; differentiable.
         nll: estimate of -E_q[log p(y | eta)].
         kl: estimate of KL(q || p).
         predictions: number of scored items.
@@ -102,7 +109,8 @@ class LatentTerms(Messenger):
     """Weighs every latent site of model and guide, as ``pyro.poutine.scale`` does, and adds up their log-densities.
 
     Both runs of an ELBO pass through one instance: the guide's sites give log q, the model's, which replay the guide's
-    values, give log p, and ``kl`` is the sum of log q - log p, unweighted.
+    values, give log p, and ``kl`` is the sum of log q - log p, unweighted. ``log_prior`` is the batch's share of
+    the log-density of parameters that have a prior: part of the loss, and of neither nll nor KL.
 
     Args:
         weight: factor on the latent sites' log-densities, above 0; 1 leaves the ELBO as it is.
@@ -115,6 +123,7 @@ class LatentTerms(Messenger):
         self.weight, self.differentiable, self.with_likelihood = weight, differentiable, with_likelihood
         self.kl: Tensor | float = 0.0
         self.log_likelihood: Tensor | float = 0.0
+        self.log_prior: Tensor | float = 0.0
         self._drawn: set[str] = set()
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
@@ -130,6 +139,8 @@ class LatentTerms(Messenger):
         if msg["name"] in self._drawn:  # the guide's side, log q of the value just drawn
             self._drawn.remove(msg["name"])
             self.kl = self.kl + self._log_density(msg)
+        elif is_prior_on_parameter(msg):
+            self.log_prior = self.log_prior + msg["scale"] * self._log_density(msg)
         elif self.with_likelihood and is_data(msg):
             self.log_likelihood = self.log_likelihood + self._log_density(msg)
 
@@ -168,7 +179,8 @@ class Objective(nn.Module):
         with LatentTerms(kl_weight, self.free_bits > 0, self.importance_weighted) as latent, unannounced():
             loss = self.elbo(batch)
         kl = torch.as_tensor(latent.kl / self.particles)
-        nll = loss.detach() - kl_weight * kl.detach()
+        log_prior = torch.as_tensor(latent.log_prior / self.particles)
+        nll = loss.detach() + log_prior - kl_weight * kl.detach()
         if self.importance_weighted:
             nll = -torch.as_tensor(latent.log_likelihood / self.particles)
         if self.free_bits:

@@ -6,7 +6,7 @@ authors do; ``one-pass`` reads a sequence once and lets theta_t follow the items
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -116,15 +116,21 @@ def evaluate_batch(scorer: Scorer, batch: Batch) -> pd.DataFrame:
 
 
 def evaluate_parts(
-    scorer: Scorer, data: DataSet, method: Method, device: torch.device | str = "cpu"
+    scorers: Mapping[Part, Scorer], data: DataSet, method: Method, device: torch.device | str = "cpu"
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
     """Evaluate the valid and the test part.
+
+    Args:
+        scorers: of ``valid`` and of ``test``: the same, unless what is tested was trained on the valid part.
+        data: both parts.
+        method: how the prefixes are read.
+        device: where the scorers run.
 
     Returns:
         Metrics by column (``valid``, ``test``, ``test_filter_seen``, and ``test`` with pessimistic and mean ties), and
         the ranks of all predictions, with columns ``part``, ``sequence`` (its name) and ``item_id`` added.
     """
-    tables = {part: evaluate(scorer, data.part(part), method, device, data.catalogue_size) for part in HELD_OUT}
+    tables = {part: evaluate(scorers[part], data.part(part), method, device, data.catalogue_size) for part in HELD_OUT}
     named = [_with_names(table, data, part) for part, table in tables.items()]
     test = tables["test"]
     metrics = {

@@ -17,7 +17,7 @@ from hcrnn_pyro.runs import CHECKPOINT, save_weights
 
 
 class KeepBestAndLast(Checkpoint):
-    """After every epoch: ``model.safetensors`` if the epoch is the best so far, then the checkpoint to resume from.
+    """After every epoch: ``model.safetensors`` if its weights are to be kept, then the checkpoint to resume from.
 
     Each file is replaced as a whole, so a kill at any moment leaves a folder that resumes; and nothing in them
     names the folder, so it may be moved.
@@ -29,6 +29,7 @@ class KeepBestAndLast(Checkpoint):
         folder: the run folder.
         metric: name of the logged metric that ranks the epochs.
         lower_is_better: its direction.
+        always: keep the weights of the last epoch instead of those of the best.
     """
 
     def __init__(
@@ -39,19 +40,21 @@ class KeepBestAndLast(Checkpoint):
         folder: Path,
         metric: str,
         lower_is_better: bool,
+        always: bool = False,
     ) -> None:
         self.pair = (model, guide)
         self.average = average
         self.folder = folder
         self.metric = metric
         self.sign = -1.0 if lower_is_better else 1.0
+        self.always = always
         self.best_value: float | None = None
         self.best_epoch = -1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Lightning calls this after validation and early stopping, whose state goes into the checkpoint."""
         value = float(trainer.callback_metrics[self.metric])
-        if self.best_value is None or self.sign * value > self.sign * self.best_value:
+        if self.always or self.best_value is None or self.sign * value > self.sign * self.best_value:
             self.best_value, self.best_epoch = value, trainer.current_epoch
             if rank() == 0:
                 with self.average.applied():
@@ -61,7 +64,7 @@ class KeepBestAndLast(Checkpoint):
             trainer.save_checkpoint(path)  # every rank has to call it; rank zero writes
 
     def state_dict(self) -> dict[str, Any]:
-        """Which epoch is the best so far, and how good it is."""
+        """Which epoch's weights are kept, and how good it is."""
         return {"best_value": self.best_value, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The run folder: everything a training run leaves behind, in formats that load without unpickling anything.
 
 ========================= ==================================================================================
-config.json               what was asked for, and a fingerprint of the data
+config.json               what was asked for, and a fingerprint of the data; of a refit, where its first run lies
 model.safetensors         weights, or counts, of model and guide (prefixes ``model.`` and ``guide.``)
 metrics.json              metrics in percent: ``valid``, ``test``, ``test_filter_seen``, ...
 ranks.parquet             one row per prediction of the valid and test part
@@ -28,6 +28,7 @@ from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.files import whole_file, write_json
 from hcrnn_pyro.pair import PairConfig, build_pair
 from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.training_config import LOWER_IS_BETTER
 
 CONFIG, WEIGHTS, METRICS, RANKS, ITEMS = (
     "config.json",
@@ -59,6 +60,12 @@ class Run:
     guide: nn.Module
     items: pd.DataFrame
     metrics: dict[str, dict[str, float]]
+
+    @property
+    def selected(self) -> Run:
+        """The run that has not seen the valid part: itself, or the one that it refits on train and valid together."""
+        refits = self.config.get("refits")
+        return load_run(self.folder / refits) if refits else self
 
     @property
     def predictive(self) -> PosteriorPredictive:
@@ -144,6 +151,15 @@ def save_results(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.D
     with whole_file(folder / RANKS) as temporary:
         ranks.to_parquet(temporary, index=False)
     write_json(folder / METRICS, metrics)
+
+
+def best_epoch(folder: Path) -> int | None:
+    """The epoch, from 0, whose weights a run kept; ``None`` for a model that is counted, not trained."""
+    if not (folder / HISTORY).is_file():
+        return None
+    monitor = read_config(folder)["training"]["monitor"]
+    values = pd.read_csv(folder / HISTORY)[f"valid_{monitor}"].to_numpy()
+    return int(values.argmin() if monitor in LOWER_IS_BETTER else values.argmax())
 
 
 def load_run(folder: str | Path) -> Run:

@@ -90,7 +90,30 @@ def is_deterministic(site: Any) -> bool:
 
 def is_data(site: Any) -> bool:
     """Whether a message or trace node is an observed random variable."""
-    return site["type"] == "sample" and site["is_observed"] and not is_deterministic(site)
+    observed = site["type"] == "sample" and site["is_observed"]
+    return observed and not is_deterministic(site) and not is_prior_on_parameter(site)
+
+
+def is_prior_on_parameter(site: Any) -> bool:
+    """Whether a message or trace node is one of :func:`prior_on_parameter`."""
+    return site["type"] == "sample" and bool(site["infer"].get("_prior_on_parameter", False))
+
+
+def prior_on_parameter(name: str, prior: TorchDistributionMixin, parameter: Tensor, share: Tensor | float) -> None:
+    """Issue a site that adds a share of log p(parameter) to the joint density: of all batches, the whole of it.
+
+    Maximising the ELBO then finds the parameter's maximum a posteriori. The site belongs to no row of the batch: it
+    stands outside the plate over sequences.
+
+    Args:
+        name: of the site.
+        prior: its event is the whole parameter.
+        parameter: what is learned.
+        share: the batch's share of the training part, in [0, 1].
+    """
+    marked: Any = {"_prior_on_parameter": True}
+    with poutine.scale(scale=share):
+        pyro.sample(name, prior, obs=parameter, infer=marked)
 
 
 def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistributionMixin:

@@ -65,8 +65,9 @@ def fit(
     config: TrainingConfig,
     folder: Path | None = None,
     resume: bool = False,
+    keep_last: bool = False,
 ) -> FitResult:
-    """Train a pair in place; afterwards it holds the weights of the best epoch.
+    """Train a pair in place; afterwards it holds the weights of the best epoch, or of the last if asked.
 
     A pair without parameters is not trained: it is prepared, which is counting, and kept.
 
@@ -79,17 +80,24 @@ def fit(
         config: how to train.
         folder: where history, weights and checkpoint go; ``None`` keeps them in a temporary folder.
         resume: continue from the checkpoint in ``folder``, if there is one.
+        keep_last: train for all epochs, and hold the weights of the last: for a validation part that is trained on.
 
     Raises:
         Diverged: when the loss is NaN, infinite or far above uniform guessing.
         Interrupted: when the user stops before the first epoch ends, so that there is no epoch to keep.
     """
     with process_group(), _folder(folder) as path:
-        return _fit(model, guide, data, config, path, resume)
+        return _fit(model, guide, data, config, path, resume, keep_last)
 
 
 def _fit(
-    model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, folder: Path, resume: bool
+    model: nn.Module,
+    guide: nn.Module,
+    data: DataSet,
+    config: TrainingConfig,
+    folder: Path,
+    resume: bool,
+    keep_last: bool,
 ) -> FitResult:
     if isinstance(model, Prepared):
         model.prepare(data.train)
@@ -97,9 +105,10 @@ def _fit(
         return _keep_counts(model, guide, folder)
     metric, lower_is_better = f"valid_{config.monitor}", config.monitor in LOWER_IS_BETTER
     mode = "min" if lower_is_better else "max"
-    stopping = EarlyStopping(metric, mode=mode, patience=config.patience, check_on_train_epoch_end=True)
+    patience = config.epochs if keep_last else config.patience
+    stopping = EarlyStopping(metric, mode=mode, patience=patience, check_on_train_epoch_end=True)
     module = SVIModule(model, guide, data, config, folder / HISTORY)
-    kept = KeepBestAndLast(model, guide, module.average, folder, metric, lower_is_better)
+    kept = KeepBestAndLast(model, guide, module.average, folder, metric, lower_is_better, keep_last)
     require_scopes(model, guide, data.train, [config.scope, VALIDATION_SCOPE])
     module.train()
     trainer = _trainer(config, folder, [RunProgress(), stopping, kept])

@@ -32,12 +32,13 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.item_prior import ItemPrior
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
 from hcrnn_pyro.seen import seen_items
-from hcrnn_pyro.spectral import ItemEmbeddings, spectral_embeddings
+from hcrnn_pyro.spectral import ItemEmbeddings
 
 Variant = Literal["hcrnn1", "hcrnn2", "hcrnn3", "hcrnn3-bi"]
 PARTS: dict[Variant, tuple[type[HCRNNCell], type[SingleReadout]]] = {
@@ -62,6 +63,8 @@ class HCRNNConfig:
     """Dropout before the output layer."""
     item_embeddings: ItemEmbeddings = "flat"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
+    item_scale: float | None = None
+    """Standard deviation of the Normal prior on item embeddings, around the spectral ones or else 0; None: no prior."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
     sampled_softmax: int = 0
@@ -101,7 +104,7 @@ class HCRNN(nn.Module):
         make_cell, make_readout = PARTS[variant]
         size = config.hidden
         self.items = items
-        self.spectral = config.item_embeddings == "spectral"
+        self.item_prior = ItemPrior(items, size, config.item_embeddings, config.item_scale)
         self.without_replacement = config.likelihood == "without-replacement"
         self.sampler = PopularitySampler(items, config.sampled_softmax) if config.sampled_softmax else None
         self.contexts, self.embedding_size, self.input_dropout = config.contexts, size, config.dropout_in
@@ -117,13 +120,14 @@ class HCRNN(nn.Module):
         self.dropout_out = nn.Dropout(config.dropout_out)
 
     def prepare(self, train: Sequences) -> None:
-        """Start the item embeddings from the training part, where the settings say so."""
-        if self.spectral:
-            self.item_embeddings.data.copy_(spectral_embeddings(train, self.items, self.embedding_size))
+        """Start the item embeddings from the training part, where the settings say so, and place their prior."""
+        self.item_prior.prepare(train)
+        self.item_prior.start_(self.item_embeddings)
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
         announce_parameters("model", self)
+        self.item_prior.observe("item_embeddings", self.item_embeddings, batch)
         with pyro.plate("sequences", batch.size, dim=-1):
             proportions = require_proportions(self.prior(batch), batch, self.contexts)
             theta = pyro.deterministic("theta", proportions, event_dim=2 if batch.scope == "filtering" else 1)

@@ -11,6 +11,7 @@ Axes: N scored predictions, V items.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -34,7 +35,10 @@ class ItemKNNDecayConfig(ItemKNNConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.decay > 0.0, f"--decay is a number of steps above 0 (inf: no decay); got {self.decay}.")
+        require(
+            0.0 < self.decay < math.inf,
+            f"--decay is a number of steps above 0 and finite (1e9: no decay); got {self.decay}.",
+        )
 
 
 class ItemKNNDecay(ItemKNN):

@@ -22,9 +22,10 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.distributions import Likelihood, NextItem
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.nn.item_prior import ItemPrior
 from hcrnn_pyro.parameters import announce_parameters
 from hcrnn_pyro.seen import seen_items
-from hcrnn_pyro.spectral import ItemEmbeddings, spectral_embeddings
+from hcrnn_pyro.spectral import ItemEmbeddings
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class PlainConfig:
     """Size of item embeddings and states H."""
     item_embeddings: ItemEmbeddings = "flat"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
+    item_scale: float | None = None
+    """Standard deviation of the Normal prior on item embeddings, around the spectral ones or else 0; None: no prior."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
 
@@ -72,22 +75,25 @@ class PlainModel(nn.Module):
         super().__init__()
         self.items = items
         self.hidden = config.hidden
-        self.spectral = config.item_embeddings == "spectral"
+        self.item_prior = ItemPrior(items, config.hidden, config.item_embeddings, config.item_scale)
         self.without_replacement = config.likelihood == "without-replacement"
         self.item_embeddings = item_table(items, config.hidden)
 
     def prepare(self, train: Sequences) -> None:
-        """Start the item embeddings from the training part, where the settings say so."""
-        if self.spectral:
-            self.start_from(spectral_embeddings(train, self.items, self.hidden))
+        """Start the item embeddings from the training part, where the settings say so, and place their prior."""
+        self.item_prior.prepare(train)
+        for table in self.item_tables().values():
+            self.item_prior.start_(table)
 
-    def start_from(self, embeddings: Float[Tensor, "columns hidden"]) -> None:
-        """Take these for the item embeddings."""
-        self.item_embeddings.data.copy_(embeddings)
+    def item_tables(self) -> dict[str, Float[Tensor, "columns hidden"]]:
+        """The parameters that embed items, by the name of the site of their prior."""
+        return {"item_embeddings": self.item_embeddings}
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
         announce_parameters("model", self)
+        for name, table in self.item_tables().items():
+            self.item_prior.observe(name, table, batch)
         with pyro.plate("sequences", batch.size, dim=-1):
             return pyro.sample("next_item", self.likelihood(batch), obs=batch.targets)
 
@@ -126,10 +132,9 @@ class UntiedModel(PlainModel):
         self.output = item_table(items, config.hidden + 1)
         self.output.data[:, -1] = 0.0
 
-    def start_from(self, embeddings: Float[Tensor, "columns hidden"]) -> None:
-        """Take these for the item embeddings on both sides."""
-        super().start_from(embeddings)
-        self.output.data[:, :-1] = embeddings
+    def item_tables(self) -> dict[str, Float[Tensor, "columns hidden"]]:
+        """The item embeddings of both sides; the bias has no prior."""
+        return {**super().item_tables(), "output": self.output[:, :-1]}
 
     @property
     def output_matrix(self) -> Float[Tensor, "columns size"]:

@@ -74,6 +74,8 @@ class SwitchingConfig:
     """Chance d that a step redraws its context from theta: 1 at every step; below 1 it is learned from there."""
     item_embeddings: ItemEmbeddings = "spectral"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
+    item_scale: float | None = None
+    """Standard deviation of the Normal prior on item embeddings, around the spectral ones or else 0; None: no prior."""
     likelihood: Likelihood = "categorical"
     """categorical: every item may follow. without-replacement: items already in the sequence have probability 0."""
     kernel: Kernel = "fast"

@@ -119,7 +119,7 @@ def test_draws_are_averaged_in_probability(pair):
 
 def test_results_name_part_sequence_and_item():
     data = SyntheticProcess(users=10).draw()
-    metrics, ranks = evaluate_parts(data.truth, data, "one-pass")
+    metrics, ranks = evaluate_parts({"valid": data.truth, "test": data.truth}, data, "one-pass")
     assert set(metrics) == {"valid", "test", "test_filter_seen", "test_pessimistic_ties", "test_mean_ties"}
     assert len(ranks) == data.valid.predictions + data.test.predictions
     row = ranks[ranks["part"] == "test"].iloc[0]

@@ -60,16 +60,16 @@ def test_the_density_of_a_flow_integrates_to_one():
     torch.manual_seed(3)
     family = family_of(Flow, site(2), 0.5)
     family.location.weight.data.zero_(), family.location.bias.data.zero_()
-    grid = torch.linspace(-25, 25, 1501, dtype=torch.float64)
+    grid = torch.linspace(-25, 25, 601, dtype=torch.float64)
     places = torch.cartesian_prod(grid, grid)
     posterior = family(features_of(1)[0])
     density = posterior.log_prob(places).detach().exp()
     assert float(density.sum() * (grid[1] - grid[0]) ** 2) == pytest.approx(1.0, abs=1e-4)
     total = density.sum()
     mean = (density.unsqueeze(-1) * places).sum(0) / total
-    draws = posterior.sample((40_000,))
+    draws = posterior.sample((10_000,))
     # 4 standard errors: fails once in 8,000 seeds
-    assert (draws.mean(0) - mean).abs().lt(4 * draws.std(0) / 200).all()
+    assert (draws.mean(0) - mean).abs().lt(4 * draws.std(0) / 100).all()
     bent, straight = posterior.log_prob(draws), posterior.base_dist.log_prob(draws)
     assert not torch.allclose(bent, straight, atol=0.1)
 

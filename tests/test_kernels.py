@@ -212,6 +212,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
     torch.set_num_threads(1)
 
 
+@pytest.mark.slow
 def test_a_change_of_one_source_compiles_what_stands_in_the_others(tmp_path):
     package = Path(loops.__file__).parents[1]
     shutil.copytree(package, tmp_path / "hcrnn_pyro", ignore=shutil.ignore_patterns("__pycache__"))

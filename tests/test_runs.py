@@ -40,7 +40,7 @@ def finished(data, tmp_path):
     model, guide = build_pair(PairConfig(), SETTINGS, data.catalogue_size)
     save_weights(folder, model, guide)
     predictive = PosteriorPredictive(model.eval(), guide.eval())
-    metrics, ranks = evaluate_parts(predictive, data, "exact")
+    metrics, ranks = evaluate_parts({"valid": predictive, "test": predictive}, data, "exact")
     save_results(folder, metrics, ranks)
     return folder, predictive, metrics, ranks
 

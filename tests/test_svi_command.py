@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from experiments.command import run_command
-from experiments.svi import main
+from experiments.svi import _configuration, build, main
+from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate
-from hcrnn_pyro.runs import load_run
+from hcrnn_pyro.runs import best_epoch, load_run
+from hcrnn_pyro.training import fit
+from hcrnn_pyro.training_config import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--hidden", "8", "--contexts", "4", "--epochs", "2", "--batch-size", "64", "--device", "cpu"]
@@ -170,6 +174,46 @@ def test_resume_takes_the_stored_flags_and_refuses_others(tmp_path, capsys):
     assert (out / "metrics.json").read_text() == metrics
     with pytest.raises(UserError, match=r"was started with another --lr, --hidden|another --hidden, --lr"):
         main(["--resume", "--out", str(out), "--lr", "0.5", "--hidden", "9"])
+
+
+def test_a_refit_learns_from_train_and_valid_for_the_epochs_that_were_best(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_log(tmp_path / "log.csv")
+    flags = [*SMALL, "--epochs", "4", "--data", "log.csv", "--lr", "0.02", "--monitor", "nll", "--patience", "1"]
+    main([*flags, "--out", "first"])
+    epochs = best_epoch(Path("first")) + 1
+    capsys.readouterr()
+    main(["--refit", "first", "--out", "deep/second"])
+    assert f"Refitted for {epochs} epochs" in capsys.readouterr().out
+    second = load_run("deep/second")
+    assert second.selected.folder.resolve() == Path("first").resolve()
+    assert second.metrics["valid"] == load_run("first").metrics["valid"], "what has not seen the valid part"
+    assert second.config["training"]["lr"] == 0.02
+
+    data = load_data(DataConfig(data="log.csv"))
+    both = DataSet(data.name, data.train.followed_by(data.valid), data.valid, data.test, data.items)
+    model, guide = build(_configuration([*flags, "--epochs", str(epochs)]), data)
+    fit(model, guide, both, TrainingConfig(epochs=epochs, lr=0.02, batch_size=64, device="cpu"), keep_last=True)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, second.model.state_dict()[name]), name
+
+    with pytest.raises(UserError, match="--refit takes the flags of first; leave out --lr"):
+        main(["--refit", "first", "--lr", "0.1", "--out", "third"])
+    with pytest.raises(UserError, match=r"deep/second is a refit itself\. Refit the run in first"):
+        main(["--refit", "deep/second", "--out", "third"])
+    (tmp_path / "first" / "metrics.json").unlink()
+    with pytest.raises(UserError, match=r"--refit: first is not finished\. Finish it with --resume"):
+        main(["--refit", "first", "--out", "third"])
+    assert not Path("third").exists()
+
+
+def test_a_preset_fills_in_what_is_not_given():
+    config = _configuration(["--preset", "movielens", "--hidden", "30", "--data", "citeulike"])
+    assert (config.data.data, config.pair.model, config.settings.hidden) == ("citeulike", "hcrnn3-bi", 30)
+    assert (config.settings.item_embeddings, config.training.batch_size) == ("spectral", 32)
+    for wrong, sentence in ((["nope"], "Unknown preset"), (["citeulike", "--model", "narm"], "settings of hcrnn3-bi")):
+        with pytest.raises(UserError, match=sentence):
+            _configuration(["--preset", *wrong])
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,12 @@ def small_rows(monkeypatch):
 
 
 def test_two_rows_over_two_seeds_and_the_same_command_again(log, small_rows, capsys):
+    small_rows["both"] = Row("both", "sasrec", {OTHER: ""}, pooled=("first", "second"))
     flags = [*log, "--seeds", "1", "2", "--jobs", "2", "--out", "t"]
     main(flags)
     printed = capsys.readouterr().out
-    assert "Of 4 run(s), 0 are finished." in printed
-    assert "[4/4] log.csv " in printed
+    assert "Of 6 run(s), 0 are finished." in printed
+    assert "[6/6] log.csv both 2" in printed, "a pool waits for its members"
     assert " left" in printed
     finished = {path: path.stat().st_mtime_ns for path in Path("t/runs/log.csv").glob("*/*/metrics.json")}
     assert {path.parts[3:5] for path in finished} == {(row, seed) for row in small_rows for seed in ("1", "2")}
@@ -51,10 +52,21 @@ def test_two_rows_over_two_seeds_and_the_same_command_again(log, small_rows, cap
     assert (config["training"]["seed"], config["training"]["lr"], config["settings"]["hidden"]) == (2, 0.01, 4)
     assert "Best: epoch" in Path("t/logs/log.csv/first/1.log").read_text()
 
+    pool = json.loads(Path("t/runs/log.csv/both/2/pool.json").read_text())
+    assert [member["run"] for member in pool["members"]] == ["../../first/2", "../../second/2"]
+    table = pd.read_csv("t/results.csv").set_index(["column", "model", "metric"])["mean"]
+    together = json.loads(Path("t/runs/log.csv/both/2/metrics.json").read_text())["test"]["mrr@20"]
+    other = json.loads(Path("t/runs/log.csv/both/1/metrics.json").read_text())["test"]["mrr@20"]
+    assert table["protocol", "both", "mrr@20"] == pytest.approx((together + other) / 2, rel=1e-4)
+
     main(flags)
-    assert "Of 4 run(s), 4 are finished." in capsys.readouterr().out
+    assert "Of 6 run(s), 6 are finished." in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == then for path, then in finished.items())
 
+    small_rows["both"] = Row("both", "sasrec", {OTHER: ""}, pooled=("second", "first"))
+    with pytest.raises(UserError, match="both/1 pools other runs or data than the row both does now"):
+        main(flags)
+    del small_rows["both"]
     small_rows["first"] = Row("first", "sasrec", {OTHER: f"{TINY} --patience 7 --hidden 6"})
     with pytest.raises(UserError, match=r"first/1 was made with another --hidden, --patience than the row first"):
         main(flags)

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.tables import rows as rows_module
 from experiments.tables import sections
 from experiments.tables.improvement import improvements
 from experiments.tables.markdown import p_value, spread, table
@@ -130,6 +131,23 @@ def test_a_table_stopped_half_way_has_few_seeds_and_not_few_rows(tmp_path):
     named = [(run.data, run.row.name, run.seed) for run in runs]
     first = [("a", "counted", 1), ("a", "ours", 1), ("b", "counted", 1), ("b", "ours", 1)]
     assert named == [*first, ("a", "ours", 2), ("b", "ours", 2)]  # what only counts is run once
+
+
+def test_a_pool_comes_with_its_members_and_after_them(tmp_path, monkeypatch):
+    pool = Row("together", "hcrnn3-bi", {OTHER: ""}, pooled=("counted", "ours"))
+    monkeypatch.setattr(rows_module, "ROWS", {row.name: row for row in (COUNTED, HCRNN, PEER, pool)})
+    assert [row.name for row in chosen_rows(["together"])] == ["counted", "ours", "together"]
+    runs = plan([COUNTED, HCRNN, pool], {"a": ()}, [1, 2], tmp_path)
+    assert [(str(run), [str(member) for member in run.members]) for run in runs[2::2]] == [
+        ("a together 1", ["a counted 1", "a ours 1"]),
+        ("a together 2", ["a counted 1", "a ours 2"]),
+    ]
+    assert not runs[2].ready
+    for member in runs[2].members:
+        member.folder.mkdir(parents=True)
+        (member.folder / "metrics.json").write_text("{}")
+    assert runs[2].ready
+    assert not runs[4].ready
 
 
 def test_time_left_follows_the_runs_most_like_those_that_are_left(tmp_path):

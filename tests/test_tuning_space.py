@@ -26,6 +26,8 @@ def test_values_ranges_and_choices(tmp_path):
         "lr = { low = 5e-4, high = 5e-3, log = true }\n"
         "dropout-in = { low = 0.2, high = 0.6, step = 0.05 }\n"
         "free_bits = { low = 0, high = 2 }\n"
+        'item-embeddings = { choices = ["flat", "spectral"] }\n'
+        "item-scale = { low = 1, high = 2 }\n"  # a number or nothing, and of spectral embeddings alone
         "hidden = { low = 50, high = 150, step = 50 }\n"
         "batch-size = { choices = [16, 32] }\n"
         'prior = { choices = ["dirichlet", "logistic-normal"] }\n',
@@ -35,6 +37,8 @@ def test_values_ranges_and_choices(tmp_path):
         "lr": Range(5e-4, 5e-3, log=True),
         "dropout-in": Range(0.2, 0.6, step=0.05),
         "free-bits": Range(0.0, 2.0),
+        "item-embeddings": Choices(("flat", "spectral")),
+        "item-scale": Range(1.0, 2.0),
         "hidden": Range(50, 150, step=50),
         "batch-size": Choices((16, 32)),
         "prior": Choices(("dirichlet", "logistic-normal")),
@@ -95,7 +99,9 @@ LR = "lr = { low = 0.001, high = 0.1 }\n"
         ("model = { choices = ['narm', 'stamp'] }", "model: is a flag of the search itself"),
         ("out = 'x'", "out: is a flag of the search itself"),
         ("device = 'cpu'", "device: is a flag of the search itself"),
-        ("resume = true", "resume: has no meaning here"),
+        ("resume = true", "resume: has no meaning in a trial; leave it out"),
+        ("refit = 'runs/x'", "refit: has no meaning in a trial; leave it out"),
+        ("preset = 'citeulike'", "preset: stands for several flags; name those; leave it out"),
         ("theta-samples = { low = 1, high = 9 }", "theta-samples: comes after the validation"),
         ("lr = 'fast'", "lr: expected a number; got 'fast'"),
         ("lr = nan", "lr: expected a number; got nan"),

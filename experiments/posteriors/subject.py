@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.options import from_dict
 from experiments.posteriors.config import PosteriorConfig
+from experiments.run_data import data_of_run
 from hcrnn_pyro.data.batches import Batch, make_batch
 from hcrnn_pyro.data.dataset import DataSet, Sequences
-from hcrnn_pyro.data.sources import DataConfig, load_data
-from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.errors import require
 from hcrnn_pyro.pair import NONE
 from hcrnn_pyro.posterior.contexts import context_items
 from hcrnn_pyro.posterior.draws import Draws, draws_of
 from hcrnn_pyro.posterior.joint import seeded
 from hcrnn_pyro.posterior.summary import ThetaSummary, theta_summary
-from hcrnn_pyro.runs import CONFIG, Run, check_data, load_run, read_config
+from hcrnn_pyro.runs import CONFIG, Run, load_run, read_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,25 +107,11 @@ def load_subject(config: PosteriorConfig, say: Callable[[str], None]) -> Subject
     require(pair["guide"] != NONE, f"{pair['model']} has no latent variable, so there is no posterior to analyse.")
     say("Reading the run and its data")
     run = load_run(config.run)
-    data = _load_data(run, config)
-    check_data(config.run, data)
+    data = data_of_run(run, config.data_dir)
     part = data.part(config.split)
     part = part.rows(part.lengths >= 2)
     require(len(part) >= 2, f"The {config.split} part has fewer than two sequences of two events or more.")
     return Subject(config, run, data, part, part.take(_sample(len(part), config)))
-
-
-def _load_data(run: Run, config: PosteriorConfig) -> DataSet:
-    stored = from_dict(DataConfig, run.config["data"])
-    if config.data_dir is not None:
-        stored = replace(stored, data_dir=config.data_dir)
-    try:
-        return load_data(stored)
-    except UserError as error:
-        raise UserError(
-            f"The run was trained on --data {stored.data}, which cannot be read: {error} Paths are read as the run was "
-            "given them: from the folder in which the training was started."
-        ) from error
 
 
 def _sample(sequences: int, config: PosteriorConfig) -> np.ndarray:

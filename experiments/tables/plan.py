@@ -13,6 +13,7 @@ from experiments.svi import COMMAND, SVIConfig, default_config
 from experiments.tables.rows import Row
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.pool_folder import read_pool
 from hcrnn_pyro.runs import CHECKPOINT, CONFIG, METRICS, check_data, read_config
 
 
@@ -26,6 +27,7 @@ class PlannedRun:
         source: the flags that name its source.
         seed: of everything random.
         out: folder of the table.
+        members: the runs that it pools; none where it is trained.
     """
 
     row: Row
@@ -33,6 +35,7 @@ class PlannedRun:
     source: tuple[str, ...]
     seed: int
     out: Path
+    members: tuple[PlannedRun, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -48,6 +51,11 @@ class PlannedRun:
     def finished(self) -> bool:
         """Whether its numbers are there."""
         return (self.folder / METRICS).is_file()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that it pools is there."""
+        return all(member.finished for member in self.members)
 
     @property
     def resumes(self) -> bool:
@@ -67,8 +75,11 @@ class PlannedRun:
     @property
     def command(self) -> list[str]:
         """The process that makes it, or that goes on with it."""
+        out = ["--out", str(self.folder)]
+        if self.members:
+            return [sys.executable, "-m", "experiments.pool", "--runs", *(str(m.folder) for m in self.members), *out]
         start = ["--resume"] if self.resumes else self.flags
-        return [sys.executable, "-m", "experiments.svi", *start, "--out", str(self.folder)]
+        return [sys.executable, "-m", "experiments.svi", *start, *out]
 
     def __str__(self) -> str:
         return f"{self.data} {self.row.name} {self.seed}"
@@ -82,18 +93,21 @@ def plan(
     So a table that is stopped half way has few seeds, not few rows.
 
     Args:
-        rows: the table's rows.
+        rows: the table's rows; one that pools others comes after them.
         sources: name of a data set -> the flags that name its source.
         seeds: a run for each; a row that only counts has one run, under the first.
         out: folder of the table.
     """
-    return [
-        PlannedRun(row, data, source, seed, out)
-        for number, seed in enumerate(seeds)
-        for data, source in sources.items()
-        for row in rows
-        if number == 0 or not row.counted
-    ]
+    runs: dict[tuple[str, str, int], PlannedRun] = {}
+    for number, seed in enumerate(seeds):
+        for data, source in sources.items():
+            for row in rows:
+                if number == 0 or not row.counted:
+                    # What only counts was run under the first seed alone.
+                    places = [(data, name, seed) for name in row.pooled]
+                    members = tuple(runs.get(place) or runs[data, place[1], seeds[0]] for place in places)
+                    runs[data, row.name, seed] = PlannedRun(row, data, source, seed, out, members)
+    return list(runs.values())
 
 
 def check(run: PlannedRun, data: DataSet) -> None:
@@ -103,6 +117,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
         UserError: naming the flags.
     """
     if not (run.finished or run.resumes):
+        return
+    if run.members:
+        _check_pool(run, data)
         return
     check_data(run.folder, data)
     content = read_config(run.folder)
@@ -116,6 +133,15 @@ def check(run: PlannedRun, data: DataSet) -> None:
         not changed,
         f"{run.folder} was made with another {', '.join(changed)} than the row {run.row.name} has now. Move it away to "
         "have the run made anew, or choose another --out.",
+    )
+
+
+def _check_pool(run: PlannedRun, data: DataSet) -> None:
+    content = read_pool(run.folder)
+    pooled = [(run.folder / member["run"]).resolve() for member in content["members"]]
+    require(
+        pooled == [member.folder.resolve() for member in run.members] and content["data_sha1"] == data.fingerprint,
+        f"{run.folder} pools other runs or data than the row {run.row.name} does now. Move it away.",
     )
 
 

@@ -17,9 +17,8 @@ from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.metrics import contributions
 from hcrnn_pyro.published import METRICS, published_metrics
-from hcrnn_pyro.runs import HISTORY, RANKS, load_run
+from hcrnn_pyro.runs import HISTORY, RANKS, best_epoch, load_run
 from hcrnn_pyro.slices import label_predictions
-from hcrnn_pyro.training_config import LOWER_IS_BETTER
 
 PLACES = ["row", "position", "item"]
 PROTOCOL, FILTERED, AGAINST = "rank", "filtered_rank", "rank_pessimistic"
@@ -150,16 +149,17 @@ class Cost:
 
 
 def cost(result: RowResult) -> Cost:
-    """Read what the runs of a row cost."""
+    """Read what the runs of a row cost; a pool costs what its members cost, which have rows of their own."""
+    if result.row.pooled:
+        return Cost([], [], [], parameters=0)
     first = load_run(result.runs[0].folder)
     parameters = {id(p): p.numel() for part in (first.model, first.guide) for p in part.parameters()}
-    monitor = first.config["training"]["monitor"]
     files = [run.folder / HISTORY for run in result.runs]
     histories = [pd.read_csv(file) for file in files if file.is_file()]
-    watched = [(-1 if monitor in LOWER_IS_BETTER else 1) * history[f"valid_{monitor}"] for history in histories]
+    best = [best_epoch(run.folder) for run in result.runs]
     return Cost(
         epochs=[len(history) for history in histories],
-        best=[int(values.to_numpy().argmax()) for values in watched],
+        best=[epoch for epoch in best if epoch is not None],
         seconds=[float(history["seconds"].sum()) for history in histories],
         parameters=sum(parameters.values()),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.presets import HELD, PRESETS
 from hcrnn_pyro.components import find, registry
 from hcrnn_pyro.errors import require, unknown_choice
 
@@ -28,6 +29,21 @@ SPECTRAL = {
 }
 
 
+def with_repeats(flags: str) -> str:
+    """The same flags for data in which items may repeat."""
+    return flags.replace("without-replacement", "categorical")
+
+
+PRIOR = {**PRESETS, OTHER: with_repeats(PRESETS["movielens"])}
+SASREC_DENSE = f"{HELD} --dropout 0.2 --batch-size 32 --patience 4 --epochs 40"
+SASREC_PRIOR = {
+    "citeulike": f"{HELD} --dropout 0.5 --patience 6 --epochs 45",
+    "movielens": SASREC_DENSE,
+    OTHER: with_repeats(SASREC_DENSE),
+}
+EXPERTS = ("item-knn-decay", "markov")
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """One row of the table.
@@ -38,6 +54,7 @@ class Row:
         flags: name of a data set -> flags of ``python -m experiments.svi``; those of ``OTHER`` hold for all others.
         published: the paper's name of it; empty where the paper has no such row.
         counted: whether the model only counts, so that every seed gives the same numbers and one run is enough.
+        pooled: names of the rows whose runs of a seed are pooled to one of this row; empty for a row that is trained.
     """
 
     name: str
@@ -45,6 +62,7 @@ class Row:
     flags: Mapping[str, str]
     published: str = ""
     counted: bool = False
+    pooled: tuple[str, ...] = ()
 
     def flags_on(self, data: str) -> list[str]:
         """The flags on a data set."""
@@ -80,13 +98,22 @@ ROWS: dict[str, Row] = {
         Row("hcrnn2+spectral", "hcrnn2", SPECTRAL, "HCRNN-2"),
         Row("hcrnn3+spectral", "hcrnn3", SPECTRAL, "HCRNN-3"),
         Row("hcrnn3-bi+spectral", "hcrnn3-bi", SPECTRAL, "HCRNN-3+Bi"),
+        Row("gru4rec+prior", "gru4rec", PRIOR, "GRU4REC"),
+        Row("narm+prior", "narm", PRIOR, "NARM"),
+        Row("sasrec+prior", "sasrec", SASREC_PRIOR),
+        Row("hcrnn3-bi+prior", "hcrnn3-bi", PRIOR, "HCRNN-3+Bi"),
+        Row("gru4rec+experts", "gru4rec", DEFAULTS, "GRU4REC", pooled=("gru4rec+prior", *EXPERTS)),
+        Row("narm+experts", "narm", DEFAULTS, "NARM", pooled=("narm+prior", *EXPERTS)),
+        Row("sasrec+experts", "sasrec", DEFAULTS, pooled=("sasrec+prior", *EXPERTS)),
+        Row("hcrnn3-bi+experts", "hcrnn3-bi", DEFAULTS, "HCRNN-3+Bi", pooled=("hcrnn3-bi+prior", *EXPERTS)),
     )
 }
-"""The paper's rows in its order, then further baselines, then models that start from the spectral embeddings."""
+"""The paper's rows in its order; further baselines; models that start from the spectral embeddings; models that a prior
+holds near them; and the latter pooled with models that count."""
 
 
 def chosen_rows(models: Iterable[str]) -> list[Row]:
-    """The rows that ``--models`` names, in the table's order; a user's own come last.
+    """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
     Args:
         models: names of rows or of registered models, ``all``, or own models (``my_file:MyModel``); each may be
@@ -98,7 +125,8 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     names = listed(models)
     require(bool(names), "--models names no model; give all, or names of rows.")
     named = [row for name in names for row in (ROWS.values() if name == ALL else [_row(name)])]
-    unique = list({(row.name, row.model): row for row in named}.values())
+    members = [ROWS[member] for row in named for member in row.pooled]
+    unique = list({(row.name, row.model): row for row in [*named, *members]}.values())
     order = list(ROWS)
     rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in ROWS else len(order))
     twice = {row.name for row in rows if sum(other.name == row.name for other in rows) > 1}

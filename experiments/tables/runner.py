@@ -48,8 +48,12 @@ def run_all(runs: Sequence[PlannedRun], jobs: int, out: Path, data_dir: Path | N
     children: list[Child] = []
     with locked(out) as lock, stopped_in_the_end(children):
         while waiting or children:
-            while waiting and len(children) < jobs:
-                children.append(_start(waiting.popleft(), environment, lock))
+            while len(children) < jobs and (ready := next((run for run in waiting if run.ready), None)):
+                waiting.remove(ready)
+                children.append(_start(ready, environment, lock))
+            if not children:  # what is left pools a run that failed
+                failures += [f"{run} was not made, as a run that it pools failed." for run in waiting]
+                break
             time.sleep(POLL)
             for child in [child for child in children if child.process.poll() is not None]:
                 children.remove(child)

@@ -21,7 +21,8 @@ from hcrnn_pyro.errors import UserError, require, unknown_choice
 
 REFUSED = {
     **dict.fromkeys(("model", "seed", "device", "monitor", "out"), "is a flag of the search itself: --{flag}"),
-    "resume": "has no meaning here; a search goes on by itself",
+    **dict.fromkeys(("resume", "refit"), "has no meaning in a trial"),
+    "preset": "stands for several flags; name those",
     **dict.fromkeys(
         ("evaluation", "theta-samples", "guide-epochs"), "comes after the validation, which it cannot change"
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
@@ -123,6 +123,24 @@ class Sequences:
             first_target=first_target,
         )
 
+    def followed_by(self, other: Sequences) -> Sequences:
+        """These sequences, then the others."""
+
+        def joined(mine: np.ndarray | None, theirs: np.ndarray | None) -> np.ndarray | None:
+            return None if mine is None or theirs is None else np.concatenate([mine, theirs])
+
+        def first_targets(part: Sequences) -> np.ndarray:
+            return np.ones(len(part), dtype=np.int64) if part.first_target is None else part.first_target
+
+        both_whole = self.first_target is None and other.first_target is None
+        return Sequences(
+            items=np.concatenate([self.items, other.items]),
+            offsets=np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+            ids=np.concatenate([self.ids, other.ids]),
+            times=joined(self.times, other.times),
+            first_target=None if both_whole else np.concatenate([first_targets(self), first_targets(other)]),
+        )
+
     def pieces(self) -> Iterator[Sequences]:
         """Views of neighbouring sequences, with about as many events together as a pass should handle at a time."""
         starts = np.unique(np.searchsorted(self.offsets, np.arange(0, self.events, BLOCK)))
@@ -177,6 +195,10 @@ class DataSet:
             digest.update(np.ascontiguousarray(part.offsets).data)
             digest.update(np.ascontiguousarray(part.items).data)
         return digest.hexdigest()
+
+    def with_valid_in_train(self) -> DataSet:
+        """The same data with the sequences of the valid part trained on as well; the valid part stays what it is."""
+        return replace(self, train=self.train.followed_by(self.valid))
 
     @property
     def has_repeats(self) -> bool:

@@ -39,6 +39,18 @@ def test_where_keeps_events_and_what_still_has_one():
     assert list(kept.first_target) == [1, 2]  # one event of context is left before the target of a, two of c
 
 
+def test_sequences_follow_others():
+    whole = Sequences.from_lists([[7, 8], [9]], ["x", "y"])
+    both = three().followed_by(whole)
+    assert [list(row) for row in both] == [*(list(row) for row in three()), [7, 8], [9]]
+    assert list(both.ids) == [*three().ids, "x", "y"]
+    assert list(both.first_target) == [2, 1, 3, 1, 1]
+    assert both.times is None, "times of which some are unknown"
+    twice = three().followed_by(three())
+    assert twice.predictions == 2 * three().predictions
+    assert whole.followed_by(whole).first_target is None
+
+
 def test_rows_are_whole_sequences():
     kept = three().rows(np.array([True, False, True]))
     assert [list(sequence) for sequence in kept] == [[1, 2, 3], [3, 1, 1, 1]]

@@ -1,0 +1,28 @@
+"""Named settings, ``--preset NAME``: the best that were found for a data set, on its validation part."""
+
+from __future__ import annotations
+
+import shlex
+
+from hcrnn_pyro.errors import unknown_choice
+
+MODEL = "hcrnn3-bi"
+START = "--likelihood without-replacement --item-embeddings spectral --item-scale 0.04 --averaging 0.99"
+HELD = f"{START} --hidden 200 --lr 0.001"
+"""A wide model whose item embeddings a prior holds near the spectral ones: it learns slowly and long."""
+PRESETS = {
+    "citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 --patience 6 --epochs 45",
+    "movielens": f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40",
+}
+"""Data set -> flags of ``python -m experiments.svi`` besides ``--data`` and ``--model``."""
+
+
+def preset_flags(name: str) -> list[str]:
+    """What ``--preset`` stands for.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise unknown_choice("preset", name, PRESETS)
+    return ["--data", name, "--model", MODEL, *shlex.split(PRESETS[name])]
