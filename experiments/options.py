@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -61,8 +62,41 @@ def from_dict(config: type[T], content: dict[str, Any]) -> T:
 
 def changed_flags(before: Any, after: Any) -> list[str]:
     """Flags whose value differs between two configs of one type."""
+    return [f"--{flag}" for flag in changed_values(before, after)]
+
+
+def changed_values(before: Any, after: Any) -> dict[str, Any]:
+    """Flag, without its dashes -> its new value, where two configs of one type differ."""
     old, new = _flat(to_dict(before)), _flat(to_dict(after))
-    return [f"--{name.replace('_', '-')}" for name in old if old[name] != new[name]]
+    return {name.replace("_", "-"): new[name] for name in old if old[name] != new[name]}
+
+
+def words(values: Mapping[str, Any]) -> list[str]:
+    """Values of flags as words of a command."""
+    return [word for flag, value in values.items() for word in _words(flag, value)]
+
+
+def with_values(config: T, values: Mapping[str, Any]) -> T:
+    """A config with some fields set, wherever in it they lie; each dataclass takes all of its own at once.
+
+    Args:
+        config: a dataclass, perhaps of dataclasses.
+        values: name of a field -> its value; names that no field has are passed over.
+    """
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            own[field.name] = with_values(value, values)
+        elif field.name in values:
+            own[field.name] = values[field.name]
+    return dataclasses.replace(config, **own)  # type: ignore[type-var]
+
+
+def _words(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(str, value if isinstance(value, list) else [value])]
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class SVIConfig:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, build, run, report."""
-    config = at_rank_zero(lambda: _configuration(argv))
+    config = at_rank_zero(lambda: configuration(argv))
     device = config.training.torch_device
     data = at_rank_zero(lambda: load_data(config.data))
     print(audit(data))
@@ -219,7 +219,7 @@ def _finish(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFr
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _configuration(argv: list[str] | None) -> SVIConfig:
+def configuration(argv: list[str] | None) -> SVIConfig:
     """The flags, among them the chosen model's own; with --resume those of the stored run, which may not be changed."""
     first = first_look(COMMAND, argv, model=None, out=None, resume=False, preset=None, refit=None)
     require(
@@ -231,7 +231,7 @@ def _configuration(argv: list[str] | None) -> SVIConfig:
     if not (first.resume or _restarted(first.out)):
         default = _defaults(first.model, first.preset)
         config = parse(SVIConfig, COMMAND, argv, default=default)
-        _refuse_idle(config, default)
+        refuse_idle(config, default)
         return config
     if first.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
@@ -242,6 +242,15 @@ def _configuration(argv: list[str] | None) -> SVIConfig:
         f"{first.out} was started with another {', '.join(changed)}. Leave it out, or choose another --out.",
     )
     return stored
+
+
+def default_config(model: str) -> SVIConfig:
+    """All flags of a model at their defaults.
+
+    Args:
+        model: a registered name or a path.
+    """
+    return SVIConfig(pair=PairConfig(model), settings=default_settings(model))
 
 
 def _stored(content: dict[str, Any]) -> SVIConfig:
@@ -271,15 +280,20 @@ def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
 def _defaults(model: str | None, preset: str | None) -> SVIConfig:
     """What the flags are where they are not given: those of the model, or of the preset."""
     model = model or (MODEL if preset else PairConfig.model)
-    own = SVIConfig(pair=PairConfig(model), settings=default_settings(model))
+    own = default_config(model)
     if preset is None:
         return own
     require(model == MODEL, f"--preset {preset} holds settings of {MODEL}; leave --model {model} or the preset out.")
     return parse(SVIConfig, COMMAND, preset_flags(preset), default=own)
 
 
-def _refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
-    """Refuse flags that would change nothing: those of the latent, for a model without one."""
+def refuse_idle(config: SVIConfig, default: SVIConfig) -> None:
+    """Refuse flags that would change nothing: those of the latent, for a model without one.
+
+    Args:
+        config: what is asked for.
+        default: the model's defaults.
+    """
     changed = changed_flags(default, config) if config.pair.guide == NONE else []
     idle = [flag for flag in changed if flag in LATENT_FLAGS]
     require(not idle, f"{config.pair.model} has no latent variable, so {', '.join(idle)} would change nothing.")

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from experiments.command import run_command
-from experiments.svi import _configuration, build, main
+from experiments.svi import build, configuration, main
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
@@ -192,7 +192,7 @@ def test_a_refit_learns_from_train_and_valid_for_the_epochs_that_were_best(tmp_p
 
     data = load_data(DataConfig(data="log.csv"))
     both = DataSet(data.name, data.train.followed_by(data.valid), data.valid, data.test, data.items)
-    model, guide = build(_configuration([*flags, "--epochs", str(epochs)]), data)
+    model, guide = build(configuration([*flags, "--epochs", str(epochs)]), data)
     fit(model, guide, both, TrainingConfig(epochs=epochs, lr=0.02, batch_size=64, device="cpu"), keep_last=True)
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, second.model.state_dict()[name]), name
@@ -208,12 +208,12 @@ def test_a_refit_learns_from_train_and_valid_for_the_epochs_that_were_best(tmp_p
 
 
 def test_a_preset_fills_in_what_is_not_given():
-    config = _configuration(["--preset", "movielens", "--hidden", "30", "--data", "citeulike"])
+    config = configuration(["--preset", "movielens", "--hidden", "30", "--data", "citeulike"])
     assert (config.data.data, config.pair.model, config.settings.hidden) == ("citeulike", "hcrnn3-bi", 30)
     assert (config.settings.item_embeddings, config.training.batch_size) == ("spectral", 32)
     for wrong, sentence in ((["nope"], "Unknown preset"), (["citeulike", "--model", "narm"], "settings of hcrnn3-bi")):
         with pytest.raises(UserError, match=sentence):
-            _configuration(["--preset", *wrong])
+            configuration(["--preset", *wrong])
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,13 @@ def require_different(flag: str, values: Sequence[object]) -> None:
 
 def require_runs(seeds: Sequence[int], jobs: int, out: Path) -> None:
     """Refuse what no runs can be made with."""
-    require(jobs >= 1, f"--jobs is a whole number of at least 1; got {jobs}.")
+    require_jobs(jobs, out)
     require_different("--seeds", seeds)
     wrong = [seed for seed in seeds if not 0 <= seed < 2**32]
     require(not wrong, f"--seeds are whole numbers from 0 to 2^32 - 1; got {', '.join(map(str, wrong))}.")
+
+
+def require_jobs(jobs: int, out: Path) -> None:
+    """Refuse what no processes can work with, or in."""
+    require(jobs >= 1, f"--jobs is a whole number of at least 1; got {jobs}.")
     require(not out.exists() or out.is_dir(), f"--out: {out} is not a folder.")

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.options import changed_flags, from_dict, parse
-from experiments.svi import COMMAND, SVIConfig
+from experiments.svi import COMMAND, SVIConfig, default_config
 from experiments.tables.rows import Row
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.pair import PairConfig, default_settings
 from hcrnn_pyro.pool_folder import read_pool
 from hcrnn_pyro.runs import CHECKPOINT, CONFIG, METRICS, check_data, read_config
 
@@ -71,8 +70,7 @@ class PlannedRun:
     @property
     def configuration(self) -> SVIConfig:
         """What these flags come to."""
-        default = SVIConfig(pair=PairConfig(self.row.model), settings=default_settings(self.row.model))
-        return parse(SVIConfig, COMMAND, self.flags, default=default)
+        return parse(SVIConfig, COMMAND, self.flags, default=default_config(self.row.model))
 
     @property
     def command(self) -> list[str]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
+from experiments.children import POLL, child_environment, last_words, locked, start, stopped_in_the_end
 from experiments.tables.plan import PlannedRun, clear
 from experiments.tables.progress import TimeLeft, duration
-from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.runs import METRICS
-
-POLL = 0.1  # seconds
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -52,8 +44,9 @@ def run_all(runs: Sequence[PlannedRun], jobs: int, out: Path, data_dir: Path | N
     if not waiting:
         return []
     done, left, failures = len(runs) - len(waiting), TimeLeft(jobs), []
-    environment = _environment(data_dir)
-    with _locked(out) as lock, _stopped_in_the_end() as children:
+    environment = child_environment(data_dir)
+    children: list[Child] = []
+    with locked(out) as lock, stopped_in_the_end(children):
         while waiting or children:
             while len(children) < jobs and (ready := next((run for run in waiting if run.ready), None)):
                 waiting.remove(ready)
@@ -78,19 +71,7 @@ def run_all(runs: Sequence[PlannedRun], jobs: int, out: Path, data_dir: Path | N
 
 def _start(run: PlannedRun, environment: dict[str, str], lock: int) -> Child:
     clear(run)
-    run.log.parent.mkdir(parents=True, exist_ok=True)
-    with run.log.open("ab" if run.resumes else "wb") as log:
-        # The lock goes along: it holds as long as a process works in the folder, even where this one was killed.
-        process = subprocess.Popen(
-            run.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, pass_fds=(lock,)
-        )
-    return Child(run, process, time.monotonic())
-
-
-def _environment(data_dir: Path | None) -> dict[str, str]:
-    """One thread a process; the folder of the data is no part of a run, so that the data may be moved."""
-    place = {} if data_dir is None else {"HCRNN_DATA": str(data_dir.resolve())}
-    return os.environ | {"OMP_NUM_THREADS": "1"} | place
+    return Child(run, start(run.command, run.log, environment, lock, append=run.resumes), time.monotonic())
 
 
 def _result(run: PlannedRun) -> str:
@@ -99,44 +80,5 @@ def _result(run: PlannedRun) -> str:
 
 
 def _failure(child: Child) -> str:
-    lines = child.run.log.read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing was printed")
-    return f"{child.run} failed with status {child.process.returncode}: {last} (all of it: {child.run.log})"
-
-
-@contextmanager
-def _stopped_in_the_end() -> Iterator[list[Child]]:
-    """A list of children, none of which outlives the block; SIGTERM ends it as Ctrl-C does.
-
-    Ctrl-C is listened to even where the shell had it ignored, as it does for what runs in the background.
-    """
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    children: list[Child] = []
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield children
-    finally:
-        for child in children:  # a run may be killed at any moment, and goes on from its last epoch
-            child.process.terminate()
-        for child in children:
-            child.process.wait()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[int]:
-    out.mkdir(parents=True, exist_ok=True)
-    lock = os.open(out / LOCK, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise UserError(f"Another command, or a run that it started, still works in {out}; wait for it.") from error
-    try:
-        yield lock
-    finally:
-        os.close(lock)
+    log = child.run.log
+    return f"{child.run} failed with status {child.process.returncode}: {last_words(log)} (all of it: {log})"
