@@ -154,10 +154,6 @@ def test_the_guide_starts_at_laplaces_approximation():
 
 
 def test_settings_are_checked():
-    with pytest.raises(
-        UserError, match="--likelihood is one of categorical, without-replacement here; got repeat-explore"
-    ):
-        make_model(likelihood="repeat-explore")
     for wrong in ({"missing": 1.0}, {"missing": -0.1}, {"drift": 0.0}, {"drift": 1.5}):
         with pytest.raises(UserError, match=r"--(missing|drift) is a"):
             make_model(**wrong)
