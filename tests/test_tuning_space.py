@@ -108,7 +108,7 @@ LR = "lr = { low = 0.001, high = 0.1 }\n"
         ("epochs = 2.5", "epochs: expected a whole number; got 2.5"),
         ("epochs = true", "epochs: expected a whole number; got True"),
         ("epochs = [1, 2]", "epochs: expected a whole number; got \\[1, 2\\]"),
-        ("likelihood = 'normal'", "likelihood: expected one of categorical, without-replacement, repeat-explore; got 'normal'"),
+        ("likelihood = 'normal'", "likelihood: expected one of categorical, without-replacement, repeat-explore; got"),
         ("prior = { choices = ['dirichlet', 'dirichlett'] }", "prior: Unknown prior 'dirichlett'. Did you mean"),
         ("batch-size = { low = 16, high = 32.5 }", "batch-size: expected a whole number; got 32.5"),
         ("lr = { low = 0.1, high = 0.1 }", "lr: the range is empty: low must be below high; got 0.1 and 0.1"),
