@@ -24,6 +24,7 @@ import pyro
 from torch import nn
 
 from experiments.command import run_command
+from experiments.likelihoods import check_support, likelihood_line
 from experiments.options import changed_flags, first_look, from_dict, parse, to_dict
 from experiments.presets import MODEL, preset_flags
 from hcrnn_pyro.checks import require_scopes
@@ -111,7 +112,9 @@ def main(argv: list[str] | None = None) -> None:
         print(result_table(load_run(folder).metrics, data, config.pair.model))
         return
 
-    print(f"\n{pair_summary(config.pair, model, guide)}\nlikelihood {_likelihood(config)}, on {_where(device)}\n")
+    print(
+        f"\n{pair_summary(config.pair, model, guide)}\n{likelihood_line(config.settings, data)}\non {_where(device)}\n"
+    )
     if config.resume and restart_count() > 0:
         print(f"torchrun started the processes anew; the run in {folder} goes on from its last epoch.\n")
     _train(model, guide, data, config, folder)
@@ -138,7 +141,7 @@ def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
     Raises:
         UserError: what was asked for does not go together, or not with the data.
     """
-    _check_support(config, data)
+    check_support(config.settings, data)
     pyro.set_rng_seed(config.training.seed)
     model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
     _refuse_training_flags(config, model, guide)
@@ -316,11 +319,6 @@ def _refuse_scopes(config: SVIConfig, model: nn.Module, guide: nn.Module, data: 
         require_scopes(model, guide, data.train, [config.training.scope, VALIDATION_SCOPE, evaluation])
 
 
-def _likelihood(config: SVIConfig) -> str:
-    """The likelihood, which is the categorical one where a model's settings leave no choice."""
-    return getattr(config.settings, "likelihood", "categorical")
-
-
 def _restarted(out: str | None) -> bool:
     """Whether torchrun has started the processes anew after one died, so that their run goes on from its checkpoint."""
     return (
@@ -328,14 +326,6 @@ def _restarted(out: str | None) -> bool:
         and out is not None
         and (Path(out) / CONFIG).is_file()
         and read_config(Path(out)).get("torchrun_job", "") == torchrun_job()
-    )
-
-
-def _check_support(config: SVIConfig, data: DataSet) -> None:
-    require(
-        _likelihood(config) != "without-replacement" or not data.has_repeats,
-        f"--likelihood without-replacement gives repeated items probability 0, and {data.name} has repeats (see the "
-        "audit above). Use --likelihood categorical, or repeat-explore with a model that has it.",
     )
 
 
