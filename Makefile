@@ -19,8 +19,8 @@ help:  ## Show this list
 run: $(READY)  ## Set up, then train HCRNN on the embedded data set; flags: make run ARGS="--data movielens"
 	$(BIN)/python -m experiments.svi $(ARGS)
 
-test: lint  ## Set up, then ruff, mypy and pytest
-	$(BIN)/python -m pytest
+test: lint  ## Set up, then ruff, mypy and pytest, a process for each core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)  ## Set up, then ruff and mypy
 	$(BIN)/python -m ruff check .
