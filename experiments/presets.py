@@ -7,8 +7,8 @@ import shlex
 from hcrnn_pyro.errors import unknown_choice
 
 MODEL = "hcrnn3-bi"
-START = "--likelihood without-replacement --item-embeddings spectral --item-scale 0.04 --averaging 0.99"
-HELD = f"{START} --hidden 200 --lr 0.001"
+NEAR_SPECTRAL = "--likelihood without-replacement --item-embeddings spectral --item-scale 0.04 --averaging 0.99"
+HELD = f"{NEAR_SPECTRAL} --hidden 200 --lr 0.001"
 """A wide model whose item embeddings a prior holds near the spectral ones: it learns slowly and long."""
 PRESETS = {
     "citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 --patience 6 --epochs 45",
