@@ -19,16 +19,17 @@ from experiments.options import parse
 from experiments.run_data import data_of_run
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.evaluation import Method, evaluate_parts
+from hcrnn_pyro.evaluation import Method, evaluate, evaluate_parts, summarise
 from hcrnn_pyro.pair import NONE
 from hcrnn_pyro.pool_folder import check_pool_folder, save_pool
 from hcrnn_pyro.pooling import LogPool, fit_pool
-from hcrnn_pyro.posterior.reliability import reliability
-from hcrnn_pyro.prediction import Scorer
+from hcrnn_pyro.posterior.reliability import Watched
 from hcrnn_pyro.report import result_table
 from hcrnn_pyro.runs import CONFIG, Run, load_run
 
 COMMAND = "python -m experiments.pool"
+CALIBRATION = "calibration error"  # expected, of the most probable item
+NOTHING = 1e-3  # a weight that leaves nothing of a run
 
 
 @dataclass(frozen=True)
@@ -49,28 +50,28 @@ class PoolOptions:
 
     def __post_init__(self) -> None:
         require(len(self.runs) > 0, "--runs names no folder; give at least one finished run.")
-        twice = sorted({str(run) for run in self.runs if self.runs.count(run) > 1})
+        folders = [run.resolve() for run in self.runs]
+        twice = sorted({str(run) for run, folder in zip(self.runs, folders, strict=True) if folders.count(folder) > 1})
         require(not twice, f"--runs names {', '.join(twice)} more than once.")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse, read, weigh, evaluate, report."""
     config = parse(PoolOptions, COMMAND, argv)
-    check_pool_folder(config.out)
     runs = [_read(folder) for folder in config.runs]
-    data = data_of_run(runs[0], config.data_dir)
     _require_same_data(runs)
+    check_pool_folder(config.out)
+    data = data_of_run(runs[0], config.data_dir)
     method: Method = "one-pass" if all(_without_latent(run) for run in runs) else config.evaluation
-    scorers = tuple(run.predictive for run in runs)
     selected = fit_pool([run.selected.predictive for run in runs], data.valid, method, items=data.catalogue_size)
-    pool = LogPool(scorers, selected.weights)
-    print(f"{_weights(runs, pool, data)}\n", flush=True)
+    pool = Watched(LogPool(tuple(run.predictive for run in runs), selected.weights))
+    print(f"{_weights(runs, selected)}\n", flush=True)
     metrics, ranks = evaluate_parts({"valid": selected, "test": pool}, data, method)
-    everyone: tuple[Scorer, ...] = (*scorers, pool)
-    errors = [_calibration_error(scorer, data, method) for scorer in everyone]
-    about = {"evaluation": method, "test_calibration_error": errors[-1]}
-    save_pool(config.out, runs, pool, about, metrics, ranks)
-    print(f"{_side_by_side(runs, metrics, errors)}\n\n{result_table(metrics, data, _main_model(runs, pool))}\n")
+    rows = {str(run.folder): _alone(run, data, method) for run in runs}
+    rows["the pool"] = metrics["test_pessimistic_ties"] | {CALIBRATION: pool.reliability().ece}
+    about = {"evaluation": method, "test_calibration_error": rows["the pool"][CALIBRATION]}
+    save_pool(config.out, runs, selected, about, metrics, ranks)
+    print(f"{_side_by_side(rows)}\n\n{result_table(metrics, data, runs[0].config['pair']['model'])}\n")
     print(f"Kept in {config.out}")
 
 
@@ -93,36 +94,28 @@ def _without_latent(run: Run) -> bool:
     return bool(run.config["pair"]["guide"] == NONE)
 
 
-def _main_model(runs: list[Run], pool: LogPool) -> str:
-    """The model of the run with the highest weight."""
-    weight, place = max((weight, -place) for place, weight in enumerate(pool.weights))
-    return str(runs[-place].config["pair"]["model"]) if weight > 0 else ""
-
-
-def _weights(runs: list[Run], pool: LogPool, data: DataSet) -> str:
-    lines = [f"Weights by the log score of the {data.valid.predictions:,} predictions of the valid part:"]
+def _weights(runs: list[Run], pool: LogPool) -> str:
+    lines = ["Weights by the log score of the valid part:"]
     for run, weight in zip(runs, pool.weights, strict=True):
         lines.append(f"  {weight:6.3f}  {run.config['pair']['model']}, {run.folder}")
-    if len(runs) == 1 and pool.weights[0] > 0:
+    if max(pool.weights) < NOTHING:
+        lines.append("  No run is better than equal chances for all items, which is what this pool gives.")
+    elif len(runs) == 1:
         lines.append(f"  (a temperature of {1 / pool.weights[0]:.2f})")
     return "\n".join(lines)
 
 
-def _calibration_error(scorer: Scorer, data: DataSet, method: Method) -> float:
-    """How far the probability of the most probable item is from how often it comes, on the test part."""
-    return reliability(scorer, data.test, method, items=data.catalogue_size).ece
+def _alone(run: Run, data: DataSet, method: Method) -> dict[str, float]:
+    """Metrics of a run on the test part, evaluated as the pool is; ties counted against, as some runs live on them."""
+    scorer = Watched(run.predictive)
+    metrics = summarise(evaluate(scorer, data.test, method, items=data.catalogue_size), ties="pessimistic")
+    return metrics | {CALIBRATION: scorer.reliability().ece}
 
 
-def _side_by_side(runs: list[Run], metrics: dict[str, dict[str, float]], errors: list[float]) -> str:
-    """Each run alone, and the pool. Ties are counted against, as some that count live on them."""
-    columns = ("recall@3", "recall@20", "mrr@3", "mrr@20", "nll", "calibration error")
-    all_metrics = {**{str(run.folder): run.metrics for run in runs}, "the pool": metrics}
-    rows = {
-        name: {**of_run["test_pessimistic_ties"], "calibration error": error}
-        for (name, of_run), error in zip(all_metrics.items(), errors, strict=True)
-    }
-    formats = dict.fromkeys(columns, "{:.2f}".format) | {"nll": "{:.3f}".format, columns[-1]: "{:.4f}".format}
-    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(columns))
+def _side_by_side(rows: dict[str, dict[str, float]]) -> str:
+    columns = ["recall@3", "recall@20", "mrr@3", "mrr@20", "nll", CALIBRATION]
+    formats = dict.fromkeys(columns, "{:.2f}".format) | {"nll": "{:.3f}".format, CALIBRATION: "{:.4f}".format}
+    table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
     return (
         f"Each run alone and the pool, on the test part, ties counted against:\n\n{table.to_string(formatters=formats)}"
     )

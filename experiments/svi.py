@@ -51,10 +51,12 @@ from hcrnn_pyro.runs import (
     CHECKPOINT,
     CONFIG,
     METRICS,
+    Run,
     best_epoch,
     check_data,
     load_run,
     read_config,
+    refitted_run,
     save_results,
     start_run,
 )
@@ -107,6 +109,7 @@ def main(argv: list[str] | None = None) -> None:
     print(audit(data))
     model, guide = build(config, data)
     folder = at_rank_zero(lambda: _folder(config, data))
+    first = refitted_run(folder)  # before the training, which is lost without it
     if (folder / METRICS).is_file():
         print(f"\nThe run in {folder} is finished.\n")
         print(result_table(load_run(folder).metrics, data, config.pair.model))
@@ -120,7 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     _train(model, guide, data, config, folder)
     # Draws of theta are the same in a run that was resumed after training.
     pyro.set_rng_seed((config.training.seed + rank()) % 2**32)
-    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config, device)
+    metrics, ranks = _evaluate(model.to(device), guide.to(device), data, config, device, first)
     at_rank_zero(lambda: _finish(folder, metrics, ranks))
     print(f"\n{result_table(metrics, data, config.pair.model)}\n\n{_theta(model, guide, data, config)}Kept in {folder}")
 
@@ -132,7 +135,8 @@ def _theta(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig)
     scope = config.training.scope
     draws = FEW_DRAWS if scope == "filtering" else MANY_DRAWS  # one theta a step costs more
     found = posterior_activity(model, guide, data.valid, draws, scope, device=config.training.torch_device)
-    return f"On the valid part {found.verdict()}\n\n"
+    seen = ", which it was trained on," if config.refit else ""
+    return f"On the valid part{seen} {found.verdict()}\n\n"
 
 
 def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
@@ -172,6 +176,11 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
     if refits and not result.interrupted:
         print(f"\nRefitted for {len(result.history)} epochs in {result.history['seconds'].sum():.0f} s.")
         return
+    if refits:
+        raise KeyboardInterrupt(
+            f"\nStopped after {len(result.history)} of {config.training.epochs} epochs.\n"
+            f"Go on with: {_command()} --resume --out {folder}"
+        )
     best = f"epoch {result.best_epoch}, valid {config.training.monitor} {result.best_value:.3f}"
     if result.interrupted:
         raise KeyboardInterrupt(
@@ -182,23 +191,19 @@ def _train(model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig,
 
 
 def _evaluate(
-    model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, device: str
+    model: nn.Module, guide: nn.Module, data: DataSet, config: SVIConfig, device: str, first: Run | None
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
     samples = config.evaluation.theta_samples
     predictive = PosteriorPredictive(model.eval(), guide.eval(), samples)
-    selected = predictive if config.refit is None else _selected(config.refit, samples, device)
+    selected = (
+        predictive if first is None else PosteriorPredictive(first.model.to(device), first.guide.to(device), samples)
+    )
     # Without a latent no prefix has a posterior of its own: one pass gives the same numbers, sooner.
     method = "one-pass" if config.pair.guide == NONE else config.evaluation.evaluation
     metrics, ranks = evaluate_parts({"valid": selected, "test": predictive}, data, method, device)
     if data.truth is not None:
         metrics["best_reachable"] = summarise(evaluate(data.truth, data.test, "one-pass"))
     return metrics, ranks
-
-
-def _selected(folder: Path, samples: int, device: str) -> PosteriorPredictive:
-    """The pair that has not seen the valid part."""
-    run = load_run(folder)
-    return PosteriorPredictive(run.model.to(device), run.guide.to(device), samples)
 
 
 def _folder(config: SVIConfig, data: DataSet) -> Path:
@@ -264,6 +269,7 @@ def _stored(content: dict[str, Any]) -> SVIConfig:
 
 def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
     """The flags of a finished run, for as many epochs as were best; besides, where to train and where to put it."""
+    require((folder / CONFIG).is_file(), f"--refit: {folder} holds no run; {CONFIG} is missing.")
     run = load_run(folder)
     require(bool(run.metrics), f"--refit: {folder} is not finished. Finish it with --resume.")
     require(

@@ -23,7 +23,7 @@ from experiments.options import parse
 from experiments.svi import SVIConfig
 from experiments.tables.sources import source_of
 from experiments.tuning.attempt import ProcessAttempt, start_attempt
-from experiments.tuning.config import TuneConfig
+from experiments.tuning.config import FOLDER, TuneConfig
 from experiments.tuning.data import load_without_test
 from experiments.tuning.space import read_space
 from hcrnn_pyro.contracts import has_parameters
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     require(importlib.util.find_spec("optuna") is not None, f"A search needs Optuna: {HOW}.")
     from experiments.tuning.report import write_report
     from experiments.tuning.search import search
-    from experiments.tuning.study import FOLDER, open_study
+    from experiments.tuning.study import open_study
 
     source, _ = source_of(config.data, config.data_dir, config.columns)
     base = config.base(replace(source, data_dir=None))  # a trial is told by its environment

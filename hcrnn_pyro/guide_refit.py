@@ -25,7 +25,9 @@ PARTICLES = 8  # draws for each sequence: they cost little where the model compu
 POSITIONS = 800  # rows times time of a batch in which the ELBO of the valid part is measured
 
 
-def refit_guide(model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig) -> list[float]:
+def refit_guide(
+    model: nn.Module, guide: nn.Module, data: DataSet, config: TrainingConfig, keep_last: bool = False
+) -> list[float]:
     """Train the guide's parameters by the ELBO, and keep those of the best epoch by the ELBO of the valid part.
 
     Args:
@@ -33,6 +35,7 @@ def refit_guide(model: nn.Module, guide: nn.Module, data: DataSet, config: Train
         guide: trained in place.
         data: training and validation parts.
         config: ``guide_epochs``, learning rate, batches, scope and seed.
+        keep_last: keep those of the last epoch, as the valid part is trained on.
 
     Returns:
         The ELBO per prediction of the valid part, before the first epoch and after each.
@@ -57,7 +60,7 @@ def refit_guide(model: nn.Module, guide: nn.Module, data: DataSet, config: Train
                 (terms.loss / terms.predictions).backward()
                 optimiser.step()
             elbos.append(_elbo(objective, data.valid, config))
-            if elbos[-1] == max(elbos):
+            if keep_last or elbos[-1] == max(elbos):
                 best = copy.deepcopy(guide.state_dict())
             if rank() == 0:
                 tqdm.write(f"guide alone, epoch {epoch:>3}  valid elbo {elbos[-1]:.4f}")

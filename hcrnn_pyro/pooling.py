@@ -26,6 +26,7 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import Method, evaluation_batches
 from hcrnn_pyro.prediction import Scorer
 
+PRECISE = {"ftol": 1e-12, "gtol": 1e-7}
 STORED = 2**28  # most log-probabilities that are held while weights are fitted; of more, some sequences are drawn
 
 
@@ -120,7 +121,9 @@ def fit_pool(
         return -sum(scores) / predictions, -np.sum(gradients, axis=0) / predictions
 
     start = np.full(len(scorers), 1 / len(scorers))
-    found = scipy.optimize.minimize(loss, start, jac=True, bounds=[(0.0, None)] * len(scorers), method="L-BFGS-B")
+    found = scipy.optimize.minimize(
+        loss, start, jac=True, bounds=[(0.0, None)] * len(scorers), method="L-BFGS-B", options=PRECISE
+    )
     return LogPool(tuple(scorers), tuple(float(weight) for weight in found.x))
 
 

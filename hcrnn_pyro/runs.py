@@ -13,6 +13,7 @@ checkpoint.ckpt           Lightning's, for ``--resume``; removed when the run is
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,7 @@ class Run:
     @property
     def selected(self) -> Run:
         """The run that has not seen the valid part: itself, or the one that it refits on train and valid together."""
-        refits = self.config.get("refits")
-        return load_run(self.folder / refits) if refits else self
+        return refitted_run(self.folder) or self
 
     @property
     def predictive(self) -> PosteriorPredictive:
@@ -176,5 +176,38 @@ def load_run(folder: str | Path) -> Run:
     items = pd.read_parquet(folder / ITEMS)
     model, guide = build_pair(PairConfig(**config["pair"]), config["settings"], len(items))
     load_weights(folder, model, guide)
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8")) if (folder / METRICS).is_file() else {}
-    return Run(folder, config, model, guide, items, metrics)
+    return Run(folder, config, model, guide, items, _read_metrics(folder / METRICS))
+
+
+def refitted_run(folder: Path) -> Run | None:
+    """The run that a run trains anew on train and valid together; ``None`` where it trains its own.
+
+    Raises:
+        UserError: it is not where it was.
+    """
+    refits = read_config(folder).get("refits")
+    if refits is None:
+        return None
+    first = folder / refits
+    require(
+        (first / CONFIG).is_file(),
+        f"{folder} refits the run in {first}, which is gone. Put it back: its weights are evaluated on the valid part.",
+    )
+    return load_run(first)
+
+
+def run_sha1(folder: Path) -> str:
+    """Of what a run says: its model, guide and settings, and their weights or counts."""
+    config = read_config(folder)
+    named = json.dumps([config["pair"], config["settings"]], sort_keys=True)
+    return hashlib.sha1(named.encode() + (folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def _read_metrics(file: Path) -> dict[str, dict[str, float]]:
+    if not file.is_file():
+        return {}
+    try:
+        metrics: dict[str, dict[str, float]] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is not JSON ({error}); restore it or train anew.") from error
+    return metrics

@@ -125,7 +125,7 @@ def _fit(
     load_weights(folder, model, guide)
     if config.guide_epochs and not interrupted:
         barrier()  # every rank has read the weights
-        refit_guide(model.to(config.torch_device), guide.to(config.torch_device), data, config)
+        refit_guide(model.to(config.torch_device), guide.to(config.torch_device), data, config, keep_last)
         at_rank_zero(lambda: save_weights(folder, model, guide))
     barrier()  # a temporary folder is there until every rank has read it
     return FitResult(pd.DataFrame(module.history), kept.best_epoch, kept.best_value, interrupted)

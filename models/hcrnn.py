@@ -32,7 +32,7 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
-from hcrnn_pyro.nn.item_prior import ItemPrior
+from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
@@ -76,6 +76,7 @@ class HCRNNConfig:
 
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"--hidden is a size of at least 1; got {self.hidden}.")
+        check_scale(self.item_scale)
         require(self.contexts >= 2, f"--contexts is a number of at least 2; got {self.contexts}.")
         for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
             require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")

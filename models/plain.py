@@ -22,7 +22,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.distributions import Likelihood, NextItem
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.nn.item_prior import ItemPrior
+from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.parameters import announce_parameters
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
@@ -43,6 +43,7 @@ class PlainConfig:
 
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"--hidden is a size of at least 1; got {self.hidden}.")
+        check_scale(self.item_scale)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.nn.clusters import cluster_centres
 from hcrnn_pyro.nn.context_filter import context_filter, context_filter_per_step
+from hcrnn_pyro.nn.item_prior import check_scale
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
 
@@ -82,6 +83,7 @@ class SwitchingConfig:
     """fast: recurrence and attention with gradients derived by hand. reference: the plain loop over time."""
 
     def __post_init__(self) -> None:
+        check_scale(self.item_scale)
         require(0.0 <= self.missing < 1.0, f"--missing is a share in [0, 1); got {self.missing}.")
         require(0.0 < self.drift <= 1.0, f"--drift is a probability above 0; got {self.drift}.")
 

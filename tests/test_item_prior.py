@@ -96,5 +96,7 @@ def test_a_narrow_prior_holds_the_embeddings_at_its_location(start):
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
 def test_scales_are_checked(scale):
-    with pytest.raises(UserError, match="--item-scale is a standard deviation above 0, or None for no prior; got"):
+    with pytest.raises(
+        UserError, match="--item-scale is a standard deviation of at least 1e-06, or None for no prior; got"
+    ):
         make(item_scale=scale)

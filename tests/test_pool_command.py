@@ -2,16 +2,18 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from experiments.pool import main
+from experiments.pool import _weights, main
 from experiments.svi import main as train
 from hcrnn_pyro import evaluate, load_data, load_pool, load_run, summarise
 from hcrnn_pyro.data.sources import DataConfig
 from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.pooling import LogPool
 
 MODELS = ("item-knn-decay", "markov")
 
@@ -41,6 +43,8 @@ def test_a_pool_is_weighed_evaluated_and_kept(here, capsys):
     alone = [load_run(model).metrics["valid"]["nll"] for model in MODELS]
     assert metrics["valid"]["nll"] < min(alone), "the weights (1, 0) and (0, 1) were to be had as well"
     row = next(line for line in printed.split("\n") if line.startswith("the pool"))
+    trained = load_run("markov").metrics["test_pessimistic_ties"]
+    assert f"{trained['recall@20']:.2f}" in next(line for line in printed.split("\n") if line.startswith("markov"))
     assert f"{metrics['test_pessimistic_ties']['recall@20']:.2f}" in row
     assert f"{content['test_calibration_error']:.4f}" in row
 
@@ -70,6 +74,7 @@ def test_a_pool_moves_with_its_runs(folder, here):
     [
         (["--runs", "nowhere"], "--runs: nowhere holds no run of experiments.svi; config.json is missing"),
         (["--runs", "markov", "markov"], "--runs names markov more than once"),
+        (["--runs", "markov", "../pool0/markov"], "more than once"),
         (["--runs", "markov", "other"], "--runs: other was trained on other data than markov"),
         (["--runs", "markov", "begun"], "--runs: begun is not finished. Finish it with --resume"),
     ],
@@ -91,6 +96,38 @@ def test_a_foreign_folder_is_left_alone(here):
         main(["--runs", "markov", "--out", "mine"])
     with pytest.raises(UserError, match="mine holds no pool"):
         load_pool("mine")
-    Path("mine/pool.json").write_text("{")
-    with pytest.raises(UserError, match=r"pool\.json is not JSON .* make the pool anew"):
-        load_pool("mine")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: "{",
+        lambda content: "[]",
+        lambda content: json.dumps(content | {"members": []}),
+        lambda content: json.dumps({name: value for name, value in content.items() if name != "members"}),
+        lambda content: json.dumps(content | {"members": [content["members"][0] | {"weight": -3}]}),
+        lambda content: json.dumps(content | {"members": [content["members"][0] | {"weight": "much"}]}),
+    ],
+)
+def test_a_damaged_pool_is_told(here, damage):
+    main(["--runs", "markov", "--out", "whole"])
+    content = json.loads(Path("whole/pool.json").read_text())
+    Path("whole/pool.json").write_text(damage(content))
+    with pytest.raises(UserError, match=r"pool\.json is damaged \(.*\); make the pool anew"):
+        load_pool("whole")
+    Path("whole/pool.json").unlink()
+
+
+def test_a_run_that_was_made_anew_is_not_the_one_that_was_pooled(here):
+    train(["--model", "pop", "--out", "again"])
+    main(["--runs", "again", "markov", "--out", "both-of-them"])
+    shutil.rmtree("again")
+    train(["--model", "s-pop", "--out", "again"])
+    with pytest.raises(UserError, match=r"The run in .*again is gone, or not the one that both-of-them pooled"):
+        load_pool("both-of-them")
+
+
+def test_a_pool_of_no_use_says_so(here):
+    run = load_run("markov")
+    assert "which is what this pool gives" in _weights([run], LogPool((run.predictive,), (0.0,)))
+    assert "(a temperature of 2.00)" in _weights([run], LogPool((run.predictive,), (0.5,)))

@@ -138,9 +138,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
 
 def _check_pool(run: PlannedRun, data: DataSet) -> None:
     content = read_pool(run.folder)
-    pooled = [(run.folder / member["run"]).resolve() for member in content["members"]]
+    same_runs = [member.folder.resolve() for member in content.members] == [m.folder.resolve() for m in run.members]
     require(
-        pooled == [member.folder.resolve() for member in run.members] and content["data_sha1"] == data.fingerprint,
+        same_runs and content.data_sha1 == data.fingerprint and all(member.unchanged for member in content.members),
         f"{run.folder} pools other runs or data than the row {run.row.name} does now. Move it away.",
     )
 

@@ -81,7 +81,7 @@ def costs(of_data: DataResult) -> list[str]:
     for result in of_data.rows:
         spent = cost(result)
         trained = [f"{np.mean(values):,.0f}" if values else "-" for values in (spent.epochs, spent.best, spent.seconds)]
-        rows.append([result.row.name, *trained, f"{spent.parameters:,}"])
+        rows.append([result.row.name, *trained, f"{spent.parameters:,}" if spent.parameters else "-"])
     header = ["model", "epochs", "best epoch", "training s", "parameters"]
     return ["### What a run cost, means over seeds; epochs are counted from 0", "", *table(header, rows)]
 

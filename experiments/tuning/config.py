@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.children import LOCK
 from experiments.svi import SVIConfig, default_config
 from experiments.tables.config import require_jobs
 from hcrnn_pyro.data.sources import DataConfig
@@ -13,6 +14,8 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.pair import PairConfig
 from hcrnn_pyro.training_config import LOWER_IS_BETTER, Monitor, TrainingConfig
 
+FILE, FOLDER = "study.db", "trials"
+FILES = {FILE, FOLDER, LOCK}  # of a search that has not come to its report
 DEFAULT_SPACE = Path(__file__).with_name("space.toml")
 
 
@@ -52,6 +55,12 @@ class TuneConfig:
         require(self.trials >= 1, f"--trials is a whole number of at least 1; got {self.trials}.")
         require(self.warmup >= 0, f"--warmup is a number of epochs, at least 0; got {self.warmup}.")
         require_jobs(self.jobs, self.out)
+        found = {file.name for file in self.out.iterdir()} if self.out.exists() else set()
+        foreign = sorted(found - FILES)
+        require(
+            FILE in found or not foreign,
+            f"--out: {self.out} holds {', '.join(foreign[:3])}, which no search wrote. Choose another --out.",
+        )
 
     @property
     def lower_is_better(self) -> bool:

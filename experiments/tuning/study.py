@@ -26,11 +26,11 @@ from sqlalchemy.exc import DatabaseError
 
 from experiments.svi import SVIConfig
 from experiments.tuning.attempt import Ending, Outcome
-from experiments.tuning.config import TuneConfig
+from experiments.tuning.config import FILE, FOLDER, TuneConfig
 from experiments.tuning.space import Choices, Range, Space, tidy
 from hcrnn_pyro.errors import UserError, require
 
-FILE, NAME, FOLDER = "study.db", "tune", "trials"
+NAME = "tune"
 TRIALS_BEFORE_PRUNING = 5  # complete ones
 FEWEST_FOR_IMPORTANCE = 10  # complete trials
 # What the sampler learns from: a region that diverges or is refused is as bad as one that is pruned.

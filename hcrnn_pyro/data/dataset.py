@@ -197,8 +197,15 @@ class DataSet:
         return digest.hexdigest()
 
     def with_valid_in_train(self) -> DataSet:
-        """The same data with the sequences of the valid part trained on as well; the valid part stays what it is."""
-        return replace(self, train=self.train.followed_by(self.valid))
+        """The same data with every event of the valid part trained on as well; the valid part stays what it is.
+
+        A valid sequence that has its history as context, which is a training sequence, takes that one's place.
+        """
+        valid = self.valid
+        if valid.first_target is None:
+            return replace(self, train=self.train.followed_by(valid))
+        others = self.train.rows(~np.isin(self.train.ids, valid.ids))
+        return replace(self, train=others.followed_by(replace(valid, first_target=None)))
 
     @property
     def has_repeats(self) -> bool:

@@ -18,6 +18,20 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.sites import prior_on_parameter
 from hcrnn_pyro.spectral import ItemEmbeddings, spectral_embeddings
 
+SMALLEST_SCALE = 1e-6  # below, squares of differences leave single precision
+
+
+def check_scale(scale: float | None) -> None:
+    """Refuse what is no standard deviation of item embeddings.
+
+    Raises:
+        UserError: it is not.
+    """
+    require(
+        scale is None or SMALLEST_SCALE <= scale < math.inf,
+        f"--item-scale is a standard deviation of at least {SMALLEST_SCALE:g}, or None for no prior; got {scale}.",
+    )
+
 
 class ItemPrior(nn.Module):
     """p(e_v) = Normal(location_v, scale^2 I) for the embedding e_v of every item.
@@ -31,17 +45,13 @@ class ItemPrior(nn.Module):
         size: E.
         start: ``spectral``: embeddings start at the spectral ones, and the prior lies around them. ``flat``: they start
             at noise, and the prior lies around 0.
-        scale: standard deviation, above 0; ``None`` for no prior.
+        scale: standard deviation, see :func:`check_scale`; ``None`` for no prior.
     """
 
     location: Tensor
 
     def __init__(self, items: int, size: int, start: ItemEmbeddings, scale: float | None = None) -> None:
         super().__init__()
-        require(
-            scale is None or 0 < scale < math.inf,
-            f"--item-scale is a standard deviation above 0, or None for no prior; got {scale}.",
-        )
         self.start, self.scale, self.predictions = start, scale, 0
         # Training alone reads it, and training prepares its model first: it need not be kept with the weights.
         self.register_buffer("location", torch.zeros(items + 1, size), persistent=False)

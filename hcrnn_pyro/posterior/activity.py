@@ -25,7 +25,7 @@ from hcrnn_pyro.posterior.undisturbed import undisturbed
 ACTIVE_SHARE = 0.01  # Burda et al. 2016, whose latents have variance 1: theirs is a share of the prior's variance too
 ACTIVE_KL = 0.05  # nats a sequence
 COLLAPSED_KL = 0.5  # nats a sequence
-REMEDY = "Try --model hcrnn-switching, in which the data must use theta."
+REMEDY = "In --model hcrnn-switching the data must use theta, the more so the higher --missing."
 SAMPLES = 100  # the share of an idle context is then off by a thousandth, for a few hundred sequences
 POSITIONS = 200_000  # draws times rows times time of a batch
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import Method, evaluation_batches
@@ -102,6 +103,28 @@ class _Sums:
         )
 
 
+class Watched:
+    """A scorer whose calibration is added up while it is evaluated, so that one pass over the part serves both.
+
+    Args:
+        scorer: batch -> log-probabilities of all items at each scored position.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+        self._sums = _Sums()
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """What the scorer says."""
+        log_probs = self.scorer(batch)
+        self._sums.add(log_probs, batch.targets[batch.scored])
+        return log_probs
+
+    def reliability(self) -> Reliability:
+        """Of all that was scored so far."""
+        return self._sums.result()
+
+
 @torch.no_grad()
 def reliability(
     scorer: Scorer,
@@ -122,11 +145,10 @@ def reliability(
     Raises:
         UserError: nothing to predict, or the scores are no log-probabilities.
     """
-    sums = _Sums()
+    watched = Watched(scorer)
     for batch in evaluation_batches(sequences, method, items):
-        there = batch.to(device)
-        sums.add(scorer(there), there.targets[there.scored])
-    return sums.result()
+        watched(batch.to(device))
+    return watched.reliability()
 
 
 def top_curve(confidence: np.ndarray, correct: np.ndarray, bins: int = TOP_BINS) -> Curve:

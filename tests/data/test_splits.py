@@ -112,6 +112,13 @@ def test_leave_last_out_keeps_the_history_as_context(log_of, as_text):
     assert data.valid.first_target.tolist() == [2, 3]
     assert data.test.first_target.tolist() == [3, 4]
     assert (data.train.predictions, data.valid.predictions, data.test.predictions) == (4, 2, 2)
+    both = data.with_valid_in_train()
+    assert as_lists(both.train) == [
+        [2, 1],
+        [1, 2, 4],
+        [1, 3, 4, 2],
+    ]  # v, and the valid sequences instead of their starts
+    assert both.train.predictions == 4 + 2
 
 
 def test_leave_last_out_moves_the_target_when_context_is_dropped(log_of):
