@@ -272,9 +272,8 @@ def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
     require((folder / CONFIG).is_file(), f"--refit: {folder} holds no run; {CONFIG} is missing.")
     run = load_run(folder)
     require(bool(run.metrics), f"--refit: {folder} is not finished. Finish it with --resume.")
-    require(
-        not run.config.get("refit"), f"--refit: {folder} is a refit itself. Refit the run in {run.config['refit']}."
-    )
+    again = run.config.get("refit")
+    require(not again, f"--refit: {folder} is a refit itself. Refit the run in {again}.")
     stored = _stored(run.config | {"out": None, "resume": False, "refit": str(folder)})
     best = best_epoch(folder)
     if best is not None:

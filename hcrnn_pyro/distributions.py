@@ -20,7 +20,7 @@ from hcrnn_pyro.kernels.sampled_softmax import Negatives, sampled_log_probs
 from hcrnn_pyro.seen import SeenItems
 
 Likelihood = Literal["categorical", "without-replacement"]
-LikelihoodOfHCRNN = Literal["categorical", "without-replacement", "repeat-explore"]
+LikelihoodOfHCRNN = Literal[Likelihood, "repeat-explore"]
 SMALLEST = 1e-30  # of probabilities in single precision
 
 
