@@ -240,9 +240,16 @@ class SVIModule(pl.LightningModule):
                 pd.DataFrame(self.history).astype({"epoch": int}).to_csv(temporary, index=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history with the weights."""
+        """Keep with the weights the history, and what a model calculated from the training part.
+
+        Another machine may calculate it otherwise: the sign of a singular vector is a matter of its linear algebra.
+        """
         checkpoint["history"] = self.history
+        weights = self.state_dict()
+        checkpoint["prepared"] = {name: buffer for name, buffer in self.named_buffers() if name not in weights}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the history up again."""
+        """Take them up again."""
         self.history = checkpoint["history"]
+        for name, prepared in checkpoint.get("prepared", {}).items():
+            self.get_buffer(name).copy_(prepared)

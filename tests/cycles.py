@@ -23,7 +23,7 @@ def cycles_data():
     return DataSet("cycles", cycles(0, 60), cycles(1, 20), cycles(2, 20), items)
 
 
-def make_pair(seed=0):
+def make_pair(seed=0, **settings):
     pyro.set_rng_seed(seed)
-    model = MODELS["hcrnn3-bi"](items=CYCLE, make_prior=PRIORS["logistic-normal"], hidden=12, contexts=3)
+    model = MODELS["hcrnn3-bi"](items=CYCLE, make_prior=PRIORS["logistic-normal"], hidden=12, contexts=3, **settings)
     return model, GUIDES["bag-of-items"](model)

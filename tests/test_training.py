@@ -1,6 +1,7 @@
 """Training: exact resume, early stopping, a clean stop, divergence, and a task that must be learnt."""
 
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,15 @@ from guides import GUIDES
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.evaluation import evaluate, summarise
+from hcrnn_pyro.nn import item_prior
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import CHECKPOINT
+from hcrnn_pyro.spectral import spectral_embeddings
 from hcrnn_pyro.svi_module import Diverged, SVIModule
 from hcrnn_pyro.training import Interrupted, fit
 from hcrnn_pyro.training_config import TrainingConfig
 from models import MODELS, PRIORS
-from tests.cycles import cycles_data, make_pair
+from tests.cycles import CYCLE, cycles_data, make_pair
 
 
 @pytest.fixture
@@ -70,6 +73,23 @@ def test_a_killed_run_resumes_to_the_same_numbers(data, tmp_path, monkeypatch, k
         got.history.drop(columns="seconds"), expected.history.drop(columns="seconds"), check_exact=True
     )
     assert (got.best_epoch, got.best_value) == (expected.best_epoch, expected.best_value)
+    for name, tensor in weights(*whole).items():
+        assert torch.equal(tensor, weights(*resumed)[name]), name
+
+
+def test_a_run_resumes_around_the_spectral_embeddings_it_started_from(data, tmp_path, monkeypatch):
+    def prepared_pair():
+        model, guide = make_pair(item_embeddings="spectral", item_scale=0.05)
+        model.prepare(data.train)
+        return model, guide
+
+    whole = prepared_pair()
+    fit(*whole, data, CONFIG, tmp_path / "whole")
+    fit(*prepared_pair(), data, replace(CONFIG, epochs=2), tmp_path / "moved")
+    elsewhere = -spectral_embeddings(data.train, CYCLE, 12)  # singular vectors as right as these, of other signs
+    monkeypatch.setattr(item_prior, "spectral_embeddings", lambda *_: elsewhere)
+    resumed = prepared_pair()
+    fit(*resumed, data, CONFIG, tmp_path / "moved", resume=True)
     for name, tensor in weights(*whole).items():
         assert torch.equal(tensor, weights(*resumed)[name]), name
 
