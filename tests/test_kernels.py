@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from hcrnn_pyro.kernels import forward_loops, loops, reference, scan_cpu
+from hcrnn_pyro.kernels import forms, forward_loops, loops, reference, scan_cpu
 from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.kernels.reference import ScanInputs
 from hcrnn_pyro.nn import recurrence
@@ -25,9 +25,9 @@ ROWS, EMBEDDING, HIDDEN, CONTEXTS = 11, 5, 7, 4  # more rows than a block of the
 
 @pytest.fixture(params=["compiled loops", "whole tensors"])
 def form(request, monkeypatch):
-    """The form for the CPU, and the one for other devices, which runs on the CPU too."""
+    """The form for the CPU, and one for other devices, which runs on the CPU too."""
     if request.param == "whole tensors":
-        monkeypatch.setattr(loops, "can_run_on", lambda tensor: False)
+        monkeypatch.setattr(forms, "is_for_loops", lambda tensor: False)
     return request.param
 
 

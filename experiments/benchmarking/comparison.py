@@ -101,7 +101,7 @@ def largest_batch(bench: Bench, events: int, items: int) -> int:
     while True:
         try:
             bench.train([random_batch(tried, events, items)])
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError:  # out of memory, or more rows than a kernel of torch's takes
             bench.optimiser.zero_grad()
             torch.cuda.empty_cache()
             return fitting

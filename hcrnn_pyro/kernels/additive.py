@@ -4,7 +4,7 @@ Axes: B rows, Q queries, K keys, H hidden.
 
 Queries and keys come in as factors, exp(-query) and exp(-key): then sigmoid(query + key) is one product and one
 division, 1 / (1 + exp(-query) exp(-key)). The B Q K H sigmoids are made again in the backward pass. On the CPU they
-live in a register of a compiled loop; elsewhere for the length of one call.
+live in a register of a compiled loop, on a GPU in those of a fused kernel; elsewhere for the length of one call.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from hcrnn_pyro.kernels import loops
+from hcrnn_pyro.kernels import forms, loops
 
 
 def additive_scores(
@@ -70,11 +70,15 @@ def scores(
     weight: Float[Tensor, " hidden"],
 ) -> Float[Tensor, "rows queries keys"]:
     """The scores, from the factors of queries and keys."""
-    if not loops.can_run_on(query_factor):
-        return _sigmoids(query_factor, key_factor) @ weight
-    result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
-    loops.scores(*_arrays(query_factor, key_factor, weight, result))
-    return result
+    if forms.is_for_loops(query_factor):
+        result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
+        loops.scores(*_arrays(query_factor, key_factor, weight, result))
+        return result
+    if forms.is_for_fused_kernels(query_factor):
+        from hcrnn_pyro.kernels.gpu import additive as on_gpu  # Triton is there for a GPU only
+
+        return on_gpu.scores(query_factor, key_factor, weight)
+    return _sigmoids(query_factor, key_factor) @ weight
 
 
 def add_gradients(
@@ -86,8 +90,13 @@ def add_gradients(
     grad_weight: Float[Tensor, " hidden"],
 ) -> None:
     """Add the gradients of :func:`scores` to the last three; query's and key's lack their common factor v."""
-    if loops.can_run_on(query_factor):
+    if forms.is_for_loops(query_factor):
         loops.add_gradients(*_arrays(query_factor, key_factor, grad, grad_query, grad_key, grad_weight))
+        return
+    if forms.is_for_fused_kernels(query_factor):
+        from hcrnn_pyro.kernels.gpu import additive as on_gpu
+
+        on_gpu.add_gradients(query_factor, key_factor, grad, grad_query, grad_key, grad_weight)
         return
     sigmoids = _sigmoids(query_factor, key_factor)
     grad_weight += torch.einsum("bqk,bqkh->h", grad, sigmoids)

@@ -14,9 +14,7 @@ from typing import Any, cast, no_type_check
 
 import numba
 import numpy as np
-import torch
 from numba.extending import overload
-from torch import Tensor
 
 # Sums may be reordered, so that they run in vector registers; infinities and NaN keep their meaning.
 OPTIONS: dict[str, Any] = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy"}
@@ -41,11 +39,6 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         )
         made = numba.njit(nogil=True, **OPTIONS)(function)
     return cast("Callable[..., None]", made)
-
-
-def can_run_on(tensor: Tensor) -> bool:
-    """Whether the loops can read the tensor; where they cannot, operations on whole tensors do the same."""
-    return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
 @no_type_check

@@ -12,14 +12,15 @@ What it saves over differentiating the reference step by step:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from hcrnn_pyro.kernels import loops, scan_backward, scan_cpu, scan_forward
+from hcrnn_pyro.kernels import forms, scan_backward, scan_cpu, scan_forward
 from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
-from hcrnn_pyro.kernels.scan_backward import to_inputs, to_weights
+from hcrnn_pyro.kernels.scan_backward import Gradients, to_inputs, to_weights
 from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps
 
 
@@ -48,7 +49,7 @@ class _Scan(Function):
     @staticmethod
     def forward(ctx: Any, agreement: bool, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
         inputs, weights = _parted(tensors)
-        forward = scan_cpu.forward if loops.can_run_on(inputs.items) else scan_forward.forward
+        forward, _ = _form_for(inputs.items)
         steps = forward(agreement, inputs, weights)
         ctx.agreement = agreement
         ctx.save_for_backward(*tensors, *steps)
@@ -59,9 +60,20 @@ class _Scan(Function):
     def backward(ctx: Any, grad_hidden: Tensor, grad_local_context: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = _parted(ctx.saved_tensors)
         steps = Steps(*ctx.saved_tensors[len(inputs) + len(weights) :])
-        backward = scan_cpu.backward if loops.can_run_on(inputs.items) else scan_backward.backward
+        _, backward = _form_for(inputs.items)
         grads = backward(ctx.agreement, inputs, weights, steps, grad_hidden, grad_local_context)
         return None, *to_inputs(ctx.agreement, grads, steps), *to_weights(grads, steps)
+
+
+def _form_for(tensor: Tensor) -> tuple[Callable[..., Steps], Callable[..., Gradients]]:
+    """Forward and backward pass."""
+    if forms.is_for_loops(tensor):
+        return scan_cpu.forward, scan_cpu.backward
+    if forms.is_for_fused_kernels(tensor):
+        from hcrnn_pyro.kernels.gpu import scan as on_gpu  # Triton is there for a GPU only
+
+        return on_gpu.forward, on_gpu.backward
+    return scan_forward.forward, scan_backward.backward
 
 
 def _parted(tensors: Any) -> tuple[ScanInputs, ScanWeights]:

@@ -20,18 +20,22 @@ SETTINGS = HCRNNConfig(hidden=4, contexts=3)
 class Limited:
     """A bench with memory for so many rows."""
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, rows, error):
+        self.rows, self.error = rows, error
         self.optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
     def train(self, batches):
         if any(batch.size > self.rows for batch in batches):
-            raise torch.cuda.OutOfMemoryError("out of memory")
+            raise self.error
 
 
+BEYOND_A_KERNEL = RuntimeError("Efficient attention cannot produce valid seed and offset outputs")
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("out of memory"), BEYOND_A_KERNEL])
 @pytest.mark.parametrize(("rows", "largest"), [(0, 0), (1, 1), (7, 4), (8, 8)])
-def test_the_largest_batch_is_found(rows, largest):
-    assert comparison.largest_batch(Limited(rows), events=3, items=9) == largest
+def test_the_largest_batch_is_found(rows, largest, error):
+    assert comparison.largest_batch(Limited(rows, error), events=3, items=9) == largest
 
 
 def test_throughput_and_share_of_the_peak_follow_from_the_epoch(monkeypatch):

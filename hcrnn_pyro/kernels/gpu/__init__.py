@@ -1,0 +1,1 @@
+"""Kernels for a GPU, written in Triton, which torch's CUDA builds bring along; nothing else may import from here."""
