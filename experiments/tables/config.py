@@ -24,7 +24,8 @@ class TableConfig:
     columns: str = DataConfig.columns
     """Columns of a log: session,item,time, or session,item where the rows are in order."""
     models: tuple[str, ...] = ("all",)
-    """Rows of the table; all, or names; my_file:MyModel joins as a row with its default flags."""
+    """Rows of the table: all, ablation (HCRNN-3+Bi with each ingredient alone, and with all but one), or names;
+    my_file:MyModel joins as a row with its default flags."""
     seeds: tuple[int, ...] = (10, 20, 30, 40, 50)
     """A run each; models that only count are run once."""
     jobs: int = 1

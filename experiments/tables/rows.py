@@ -13,6 +13,7 @@ from hcrnn_pyro.errors import require, unknown_choice
 
 OTHER = "other"  # data sets that a row does not name
 ALL = "all"
+ABLATION = "ablation"
 DEFAULTS: Mapping[str, str] = {OTHER: ""}
 
 SLOW = "--lr 0.002 --batch-size 32 --patience 3"
@@ -46,6 +47,16 @@ SASREC_PRIOR = {
     OTHER: with_repeats(SASREC_DENSE),
 }
 EXPERTS = ("item-knn-decay", "markov")
+
+INGREDIENTS = {
+    "no-repeats": "--likelihood without-replacement",
+    "spectral-start": "--item-embeddings spectral",
+    "item-prior": "--item-scale 0.04",  # around 0 without the spectral start
+    "averaging": "--averaging 0.99",
+    "width": "--hidden 200 --lr 0.001",
+    "dropout": "--dropout-in 0.5 --dropout-out 0.7",
+}
+"""What ``hcrnn3-bi+prior`` has on CiteULike and ``hcrnn3-bi`` has not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,23 +127,40 @@ ROWS: dict[str, Row] = {
 holds near them; and the latter pooled with models that count."""
 
 
+def _ablation() -> dict[str, Row]:
+    alone: list[Row] = []
+    left_out: list[Row] = []
+    for name, flags in INGREDIENTS.items():
+        others = " ".join(other for other in INGREDIENTS.values() if other != flags)
+        for rows, row, all_flags in (
+            (alone, f"hcrnn3-bi+{name}", f"{flags} --patience 5"),
+            (left_out, f"hcrnn3-bi+prior-{name}", f"{others} --patience 6 --epochs 45"),
+        ):
+            rows.append(Row(row, "hcrnn3-bi", {OTHER: all_flags}, "HCRNN-3+Bi"))
+    return {row.name: row for row in [*alone, *left_out]}
+
+
+ABLATION_ROWS = _ablation()
+"""Each ingredient alone, to compare with ``hcrnn3-bi``; and all but one, to compare with ``hcrnn3-bi+prior``."""
+
+
 def chosen_rows(models: Iterable[str]) -> list[Row]:
     """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
     Args:
-        models: names of rows or of registered models, ``all``, or own models (``my_file:MyModel``); each may be
-            several, joined by commas or spaces.
+        models: names of rows or of registered models, ``all``, ``ablation``, or own models (``my_file:MyModel``); each
+            may be several, joined by commas or spaces.
 
     Raises:
         UserError: for an unknown name, or two own models of one name.
     """
     names = listed(models)
     require(bool(names), "--models names no model; give all, or names of rows.")
-    named = [row for name in names for row in (ROWS.values() if name == ALL else [_row(name)])]
+    named = [row for name in names for row in _rows(name)]
     members = [ROWS[member] for row in named for member in row.pooled]
     unique = list({(row.name, row.model): row for row in [*named, *members]}.values())
-    order = list(ROWS)
-    rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in ROWS else len(order))
+    order = [*ROWS, *ABLATION_ROWS]
+    rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in order else len(order))
     twice = {row.name for row in rows if sum(other.name == row.name for other in rows) > 1}
     require(not twice, f"--models has different models of one name: {', '.join(sorted(twice))}. Rename one.")
     return rows
@@ -149,13 +177,18 @@ def short(name: str) -> str:
     return f"{Path(location).name.removesuffix('.py')}:{attribute}" if location else name
 
 
-def _row(name: str) -> Row:
-    if name in ROWS:
-        return ROWS[name]
+def _rows(name: str) -> list[Row]:
+    if name == ALL:
+        return list(ROWS.values())
+    if name == ABLATION:
+        return list(ABLATION_ROWS.values())
+    known = ROWS | ABLATION_ROWS
+    if name in known:
+        return [known[name]]
     if name in registry("model"):
-        return Row(name, name, DEFAULTS)
+        return [Row(name, name, DEFAULTS)]
     if ":" in name:
         find("model", name)
-        return Row(short(name), name, DEFAULTS)
-    known = {ALL, *ROWS, *registry("model")}
-    raise unknown_choice("model", name, known, hint="Your own model: --models my_file:MyModel.")
+        return [Row(short(name), name, DEFAULTS)]
+    choices = {ALL, ABLATION, *known, *registry("model")}
+    raise unknown_choice("model", name, choices, hint="Your own model: --models my_file:MyModel.")
