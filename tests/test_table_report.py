@@ -6,12 +6,12 @@ import pytest
 
 from experiments.tables import rows as rows_module
 from experiments.tables import sections
-from experiments.tables.improvement import improvements
+from experiments.tables.improvement import differences, improvements
 from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.plan import PlannedRun, plan
 from experiments.tables.progress import TimeLeft, duration
 from experiments.tables.results import RANK_COLUMNS, DataResult, RowResult, results_table
-from experiments.tables.rows import OTHER, ROWS, Row, chosen_rows
+from experiments.tables.rows import ABLATION_ROWS, INGREDIENTS, OTHER, ROWS, Row, chosen_rows
 from hcrnn_pyro.comparison import compare
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.errors import UserError
@@ -63,6 +63,19 @@ def test_protocol_has_mean_spread_and_published_value():
         "|ours|37.50±17.68(40.00)|50.00±35.36(60.00)|25.00±17.68(30.00)|28.12±22.10(35.00)|2of5|"
     )
     assert "No run is finished yet of: absent." in lines
+
+
+def test_every_row_is_set_against_one():
+    other = row_result(PEER, [ranks([9] * 4, filtered=[4, 4, 1, 1])])
+    found = differences(data_result(TWO_SEEDS, other), "theirs")
+    assert list(found) == ["ours"]
+    recall, *_, mrr = found["ours"]
+    # Filtered, ours ranks 1, 1, 1, 1 and 1, 2, 3, 4: R@3 is 100 and 75, MRR@20 100 and 100 (1 + 1/2 + 1/3 + 1/4) / 4.
+    assert recall.interval.difference == pytest.approx(87.5 - 50)
+    assert mrr.interval.difference == pytest.approx((100 + 100 * 25 / 48) / 2 - 62.5)
+    # Ours gains 100 on each prediction of the first sequence, and loses 25 on each of the second.
+    assert (recall.interval.low, recall.interval.high) == (pytest.approx(-25), pytest.approx(100))
+    assert differences(data_result(TWO_SEEDS), "theirs") == {}
 
 
 def test_results_csv():
@@ -171,3 +184,16 @@ def test_a_figure_is_drawn_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="A figure needs matplotlib"):
         draw_dots(points, "two dots", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+def test_the_ablation_has_each_ingredient_alone_and_all_but_each():
+    def settings(row):
+        words = row.flags_on("citeulike")
+        return {pair for pair in zip(words[::2], words[1::2], strict=True) if pair[0] not in ("--patience", "--epochs")}
+
+    everything = settings(ROWS["hcrnn3-bi+prior"])
+    assert chosen_rows(["ablation"]) == list(ABLATION_ROWS.values())
+    for name in INGREDIENTS:
+        alone, without = (ABLATION_ROWS[f"hcrnn3-bi+{row}"] for row in (name, f"prior-{name}"))
+        assert settings(alone) < everything
+        assert settings(without) == everything - settings(alone)

@@ -26,6 +26,8 @@ class TableConfig:
     models: tuple[str, ...] = ("all",)
     """Rows of the table: all, ablation (HCRNN-3+Bi with each ingredient alone, and with all but one), or names;
     my_file:MyModel joins as a row with its default flags."""
+    against: tuple[str, ...] = ()
+    """Rows that every other row is set against, with an interval for the difference; a section of the report each."""
     seeds: tuple[int, ...] = (10, 20, 30, 40, 50)
     """A run each; models that only count are run once."""
     jobs: int = 1

@@ -1,4 +1,4 @@
-"""By how much the paper's best model is better than the best of the others, and what says that it was not luck."""
+"""By how much a row is better than another, and what says that it was not luck."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.tables.results import AGAINST, DataResult, RowResult
+from experiments.tables.results import AGAINST, FILTERED_AGAINST, DataResult, RowResult
 from hcrnn_pyro.comparison import Comparison, compare
 from hcrnn_pyro.published import METRICS
 from hcrnn_pyro.significance import holm
@@ -41,6 +41,22 @@ def improvements(results: Sequence[DataResult]) -> list[Improvement]:
     return [replace(item, adjusted=float(value)) for item, value in zip(found, adjusted, strict=True)]
 
 
+def differences(of_data: DataResult, name: str) -> dict[str, list[Comparison]]:
+    """Every other row against the row of that name, in each metric, among the items that the prefix has not shown.
+
+    Empty where the row has no finished run.
+    """
+    base = next((result for result in of_data.rows if result.row.name == name), None)
+    if base is None:
+        return {}
+    sequences, second = of_data.predictions["row"].to_numpy(), _ranks(base, FILTERED_AGAINST)
+    return {
+        result.row.name: [compare(_ranks(result, FILTERED_AGAINST), second, sequences, metric) for metric in METRICS]
+        for result in of_data.rows
+        if result is not base
+    }
+
+
 def best(rows: Sequence[RowResult], metric: str = "mrr@20") -> RowResult:
     """The best row by the mean over seeds, ties counted against."""
     return max(rows, key=lambda result: float(result.values(metric, AGAINST).mean()))
@@ -60,12 +76,14 @@ def _of_data(of_data: DataResult) -> list[Improvement]:
     found = []
     for metric in METRICS:
         peer = best(others, metric)
-        comparison = compare(_ranks(hcrnn, 1), _ranks(peer, len(hcrnn.runs)), sequences, metric)
+        second = _ranks(peer, AGAINST)
+        if peer.row.counted:  # the same for every seed, so it stands for as many runs
+            second = np.repeat(second, len(hcrnn.runs), axis=0)
+        comparison = compare(_ranks(hcrnn, AGAINST), second, sequences, metric)
         found.append(Improvement(of_data.data.name, hcrnn.row.name, peer.row.name, comparison, np.nan))
     return found
 
 
-def _ranks(result: RowResult, repeats: int) -> np.ndarray:
-    """(S, N) ranks; those of a row that only counts are the same for every seed, so they stand for as many runs."""
-    ranks = np.stack([ranks[AGAINST].to_numpy() for ranks in result.ranks])
-    return np.repeat(ranks, repeats, axis=0) if result.row.counted else ranks
+def _ranks(result: RowResult, column: str) -> np.ndarray:
+    """(S, N) ranks of the runs."""
+    return np.stack([ranks[column].to_numpy() for ranks in result.ranks])

@@ -20,7 +20,13 @@ from hcrnn_pyro.slices import slice_metrics
 
 
 def write_report(
-    out: Path, command: str, rows: Sequence[Row], sets: Sequence[DataSet], runs: Sequence[PlannedRun], wrong: list[str]
+    out: Path,
+    command: str,
+    rows: Sequence[Row],
+    sets: Sequence[DataSet],
+    runs: Sequence[PlannedRun],
+    wrong: list[str],
+    against: Sequence[str] = (),
 ) -> str:
     """Write the report, and return what the command prints of it; nothing is written where no run is finished.
 
@@ -31,13 +37,16 @@ def write_report(
         sets: its data sets.
         runs: all its runs, finished or not.
         wrong: sentences on what is missing from it.
+        against: names of rows that every other row is set against.
     """
     results = read_results(rows, sets, runs)
     if not results:
         return ""
     metrics = pd.concat([_slices(of_data) for of_data in results], ignore_index=True)
     found = improvements(results)
-    text = "\n".join([*_head(command, wrong), *(line for r in results for line in _section(r, found, metrics))])
+    text = "\n".join(
+        [*_head(command, wrong), *(line for r in results for line in _section(r, found, metrics, against))]
+    )
     _write(out / "results.md", text.rstrip() + "\n")
     _write(out / "results.csv", results_table(results).to_csv(index=False, float_format="%.6g"))
     _write(out / "slices.csv", metrics.to_csv(index=False, float_format="%.6g"))
@@ -67,7 +76,9 @@ def _head(command: str, wrong: list[str]) -> list[str]:
     ]
 
 
-def _section(of_data: DataResult, found: Sequence[Improvement], metrics: pd.DataFrame) -> list[str]:
+def _section(
+    of_data: DataResult, found: Sequence[Improvement], metrics: pd.DataFrame, against: Sequence[str]
+) -> list[str]:
     predictions = len(of_data.predictions)
     return [
         f"## {of_data.data.name}, {predictions:,} test predictions, {of_data.data.catalogue_size:,} items",
@@ -81,6 +92,7 @@ def _section(of_data: DataResult, found: Sequence[Improvement], metrics: pd.Data
         *sections.not_tied(of_data),
         *sections.costs(of_data),
         *sections.improvement(of_data, found),
+        *(line for name in against for line in sections.against(of_data, name)),
         *sections.slices(of_data, _chosen(of_data), metrics),
     ]
 

@@ -22,7 +22,8 @@ from hcrnn_pyro.slices import label_predictions
 
 PLACES = ["row", "position", "item"]
 PROTOCOL, FILTERED, AGAINST = "rank", "filtered_rank", "rank_pessimistic"
-RANK_COLUMNS = [PROTOCOL, AGAINST, FILTERED, "filtered_rank_pessimistic", "log_prob"]
+FILTERED_AGAINST = "filtered_rank_pessimistic"
+RANK_COLUMNS = [PROTOCOL, AGAINST, FILTERED, FILTERED_AGAINST, "log_prob"]
 
 
 @dataclass(frozen=True, eq=False)

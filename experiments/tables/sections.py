@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.tables.improvement import Improvement
+from experiments.tables.improvement import Improvement, differences
 from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.results import AGAINST, FILTERED, PROTOCOL, DataResult, RowResult, cost
 from hcrnn_pyro.published import METRICS, REMARKS
+from hcrnn_pyro.significance import Interval
 
 SHORT = {"recall@3": "R@3", "recall@20": "R@20", "mrr@3": "M@3", "mrr@20": "M@20"}
 WORTH_SHOWING = 0.1  # points that ties must move a metric
@@ -116,6 +117,26 @@ def improvement(of_data: DataResult, found: Sequence[Improvement]) -> list[str]:
         "corrected. Both rows were picked by these very test numbers.",
         "",
     ]
+
+
+def against(of_data: DataResult, name: str) -> list[str]:
+    """Every row beside one of them."""
+    found = differences(of_data, name)
+    rows = [[row, *(_points(comparison.interval) for comparison in comparisons)] for row, comparisons in found.items()]
+    if not rows:
+        return []
+    return [
+        f"### Points over {name}, items that the prefix has shown filtered out",
+        "",
+        *table(["model", *(SHORT[metric] for metric in METRICS)], rows),
+        "In brackets the 95 % interval over test sequences, drawn whole, of what each prediction adds to the metric, "
+        "averaged over seeds; ties count against, and nothing is corrected for the number of comparisons.",
+        "",
+    ]
+
+
+def _points(interval: Interval) -> str:
+    return f"{interval.difference:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"
 
 
 def slices(of_data: DataResult, chosen: Sequence[RowResult], metrics: pd.DataFrame) -> list[str]:
