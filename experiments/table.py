@@ -3,7 +3,7 @@
 python -m experiments.table                                          citeulike and movielens, all rows, five seeds
 python -m experiments.table --data citeulike --models gru4rec narm hcrnn3-bi --seeds 10 20 --jobs 2
 python -m experiments.table --models all,my_file:MyModel             your own model joins as a row
-python -m experiments.table --models ablation hcrnn3-bi --against hcrnn3-bi
+python -m experiments.table --data citeulike --models ablation hcrnn3-bi --against hcrnn3-bi
 python -m experiments.table --data my_log.csv --columns user,item,when
 
 The same command again goes on where it was stopped: finished runs are never repeated.
@@ -19,7 +19,7 @@ from experiments.options import parse
 from experiments.tables.config import TableConfig
 from experiments.tables.plan import check, plan, say_what_is_there
 from experiments.tables.report import write_report
-from experiments.tables.rows import chosen_rows
+from experiments.tables.rows import ABLATED_ON, ABLATION_ROWS, chosen_rows, listed
 from experiments.tables.runner import run_all
 from experiments.tables.sources import source_of
 from hcrnn_pyro.data.dataset import DataSet
@@ -34,7 +34,14 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(TableConfig, COMMAND, argv)
     command = shlex.join([*COMMAND.split(), *(sys.argv[1:] if argv is None else argv)])
     rows = chosen_rows(config.models)
-    strangers = set(config.against) - {row.name for row in rows}
+    ablated = sorted(row.name for row in rows if row.name in ABLATION_ROWS)
+    require(
+        not ablated or config.data == (ABLATED_ON,),
+        f"The ablation is about the settings for {ABLATED_ON}; "
+        f"add --data {ABLATED_ON}, or leave out {', '.join(ablated)}.",
+    )
+    against = list(dict.fromkeys(listed(config.against)))
+    strangers = set(against) - {row.name for row in rows}
     require(not strangers, f"--against names what is no row of this table: {', '.join(sorted(strangers))}.")
     data, missing = _load(config)
     runs = plan(rows, {name: source for name, (_, source) in data.items()}, config.seeds, config.out)
@@ -50,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         stopped = True
     sets = [loaded for loaded, _ in data.values()]
-    made = write_report(config.out, command, rows, sets, runs, [*missing, *failures], config.against)
+    made = write_report(config.out, command, rows, sets, runs, [*missing, *failures], against)
     print(f"\n{made}" if made else "\nNo run is finished yet, so there is no table.")
     if stopped:
         raise KeyboardInterrupt(f"\nStopped. Go on with the same command:\n{command}")

@@ -251,5 +251,7 @@ class SVIModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them up again."""
         self.history = checkpoint["history"]
+        buffers = dict(self.named_buffers())
         for name, prepared in checkpoint.get("prepared", {}).items():
-            self.get_buffer(name).copy_(prepared)
+            if name in buffers and buffers[name].shape == prepared.shape:  # a cache may have grown since
+                buffers[name].copy_(prepared)

@@ -152,6 +152,7 @@ def test_a_run_without_a_checkpoint_starts_anew_and_foreign_folders_are_kept(log
         (["--data", "citulike"], "Did you mean 'citeulike'"),
         (["--seeds", "1", "1"], "--seeds names something twice: 1, 1"),
         (["--jobs", "0"], "--jobs is a whole number of at least 1; got 0"),
+        (["--data", "synthetic", "--models", "ablation"], "The ablation is about the settings for citeulike"),
         (["--models", "pop", "--against", "narm"], "--against names what is no row of this table: narm."),
         (["--data", "lastfm", "--data-dir", "."], "lastfm: "),
     ],

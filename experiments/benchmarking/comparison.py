@@ -96,7 +96,7 @@ def of_a_gpu(
 
 
 def largest_batch(bench: Bench, events: int, items: int) -> int:
-    """The largest power of 2 of sequences that a training step has the memory for; 0 where one is too many."""
+    """The largest power of 2 of sequences that a training step can take; 0 where one is too many."""
     fitting, tried = 0, 1
     while True:
         try:

@@ -48,6 +48,7 @@ SASREC_PRIOR = {
 }
 EXPERTS = ("item-knn-decay", "markov")
 
+ABLATED_ON = "citeulike"
 INGREDIENTS = {
     "no-repeats": "--likelihood without-replacement",
     "spectral-start": "--item-embeddings spectral",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import no_type_check
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -25,7 +26,8 @@ def scores(query_factor: Tensor, key_factor: Tensor, weight: Tensor) -> Tensor:
     if result.numel() > 0:
         arguments = query_factor.contiguous(), key_factor.contiguous(), weight.contiguous(), result
         grid = (rows, triton.cdiv(queries, ASKED), triton.cdiv(keys, OTHERS))
-        _scores[grid](*arguments, queries, keys, size, ASKED, OTHERS, UNITS)
+        with torch.cuda.device_of(result):  # Triton launches on the current device
+            _scores[grid](*arguments, queries, keys, size, ASKED, OTHERS, UNITS)
     return result
 
 
@@ -46,9 +48,10 @@ def _add_slopes(own: Tensor, other: Tensor, grad: Tensor, to_own: Tensor, of_wei
     blocks = triton.cdiv(asked, ASKED)
     to_weight = own.new_empty((rows, blocks, size) if of_weight else 0)
     strides = grad.stride()
-    _slopes[(rows, blocks, triton.cdiv(size, UNITS))](
-        own, other, grad, to_own, to_weight, asked, other.shape[1], size, *strides, of_weight, ASKED, OTHERS, UNITS
-    )
+    with torch.cuda.device_of(own):
+        _slopes[(rows, blocks, triton.cdiv(size, UNITS))](
+            own, other, grad, to_own, to_weight, asked, other.shape[1], size, *strides, of_weight, ASKED, OTHERS, UNITS
+        )
     return to_weight
 
 

@@ -28,7 +28,8 @@ def forward(agreement: bool, inputs: ScanInputs, weights: ScanWeights) -> Steps:
     arguments = _contiguous((inputs.items, inputs.projected, inputs.theta, *inputs[3:5], *weights))
     if len(inputs.items) > 0:
         programs, constants = _launch(agreement, inputs, weights)
-        forward_kernel.forward[(programs,)](*arguments, *steps, *_extent(inputs), **constants)
+        with torch.cuda.device_of(inputs.items):  # Triton launches on the current device
+            forward_kernel.forward[(programs,)](*arguments, *steps, *_extent(inputs), **constants)
     return steps
 
 
@@ -44,14 +45,15 @@ def backward(
     score = grads.score.new_zeros(programs, *grads.score.shape)
     arguments = _contiguous((inputs.items, *inputs[2:5], *weights[:-1]))
     read = [tensor for name, tensor in steps._asdict().items() if name != "read"]
-    backward_kernel.backward[(programs,)](
-        *arguments,
-        *read,
-        *_contiguous((after_hidden, after_local)),
-        *grads._replace(projected_contexts=contexts, score=score),
-        *_extent(inputs),
-        **constants,
-    )
+    with torch.cuda.device_of(inputs.items):
+        backward_kernel.backward[(programs,)](
+            *arguments,
+            *read,
+            *_contiguous((after_hidden, after_local)),
+            *grads._replace(projected_contexts=contexts, score=score),
+            *_extent(inputs),
+            **constants,
+        )
     torch.sum(contexts, dim=0, out=grads.projected_contexts)
     torch.sum(score, dim=0, out=grads.score)
     return grads
@@ -83,7 +85,7 @@ def _launch(agreement: bool, inputs: ScanInputs, weights: ScanWeights) -> tuple[
 
 
 def rows_of_a_program(rows: int, device: torch.device) -> int:
-    """The fewest, as a power of 2, that leave no multiprocessor with a second program."""
+    """The fewest, as a power of 2, that leave no multiprocessor with a second program; TILE_ROWS at most."""
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     taken = 1
     while taken < TILE_ROWS.value and taken * processors < rows:
