@@ -1,6 +1,6 @@
 """Which fast form runs on a tensor: compiled loops on a CPU, fused kernels on a GPU.
 
-Where neither can, in half precision for one, operations on whole tensors do the same.
+Where neither can, in double precision on a GPU for one, operations on whole tensors do the same.
 """
 
 from __future__ import annotations
