@@ -24,27 +24,28 @@ from hcrnn_pyro.seen import seen_items
 
 
 class CountTable(nn.Module):
-    """Sparse whole numbers by rows (CSR), in buffers: they are saved with their owner, and load whatever their size.
+    """Sparse counts by rows (CSR), in buffers: they are saved with their owner, and load whatever their size.
 
     Args:
         columns: width of the table.
+        dtype: of the counts.
     """
 
     values: Tensor
     columns: Tensor
     starts: Tensor
 
-    def __init__(self, columns: int) -> None:
+    def __init__(self, columns: int, dtype: torch.dtype = torch.int32) -> None:
         super().__init__()
         self.width = columns
-        self.register_buffer("values", torch.zeros(0, dtype=torch.int32))
+        self.register_buffer("values", torch.zeros(0, dtype=dtype))
         self.register_buffer("columns", torch.zeros(0, dtype=torch.int32))
         self.register_buffer("starts", torch.zeros(1, dtype=torch.int64))
         self._table: csr_array | None = None
 
     def keep(self, table: csr_array) -> None:
         """Take a table's counts for one's own."""
-        self.values = torch.from_numpy(table.data.astype(np.int32))
+        self.values = torch.from_numpy(table.data).to(self.values.dtype)
         self.columns = torch.from_numpy(table.indices.astype(np.int32))
         self.starts = torch.from_numpy(table.indptr.astype(np.int64))
         self._table = None

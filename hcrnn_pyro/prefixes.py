@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
+
+SMALLEST_WEIGHT = 1e-3
 
 
 def last_items(batch: Batch, items: int) -> csr_array:
@@ -48,9 +50,32 @@ def weighted_prefixes(batch: Batch, items: int, decay: float = math.inf) -> csr_
 def occurrences(sequences: Sequences, items: int) -> csr_array:
     """(S, V + 1) whether an item occurs in a sequence, 1 or 0."""
     entries = (np.ones(sequences.events), sequences.items, sequences.offsets)
-    table = csr_array(entries, shape=(len(sequences), items + 1))
-    table.sum_duplicates()
+    table = csr_array(entries, shape=(len(sequences), items + 1), copy=True)
+    table.sum_duplicates()  # in place
     table.data[:] = 1.0
+    return table
+
+
+def ordered_pairs(sequences: Sequences, items: int, reach: float) -> csr_array:
+    """(V + 1, V + 1) how often and how closely an item, the row's, comes before another, the column's.
+
+    It is the sum of exp(-(d - 1) / reach) over the pairs of events of one sequence that are d steps apart; pairs of a
+    weight below ``SMALLEST_WEIGHT`` are left out.
+
+    Args:
+        sequences: where pairs are counted.
+        items: V.
+        reach: in steps, above 0.
+    """
+    sequence = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    longest = int(sequences.lengths.max(initial=1)) - 1
+    farthest = min(longest, 1 + math.floor(-reach * math.log(SMALLEST_WEIGHT)))
+    table = csr_array((items + 1, items + 1))
+    for steps in range(1, farthest + 1):
+        first = np.flatnonzero(sequence[:-steps] == sequence[steps:])
+        weight = np.full(len(first), math.exp(-(steps - 1) / reach))
+        pairs = coo_array((weight, (sequences.items[first], sequences.items[first + steps])), shape=table.shape)
+        table = table + pairs.tocsr()
     return table
 
 

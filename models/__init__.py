@@ -20,6 +20,7 @@ from .plain import DropoutConfig, PlainConfig, PlainModel, UntiedModel
 from .pop import Pop
 from .priors import PRIORS, LogisticNormal
 from .sasrec import SASRec, SASRecConfig
+from .sequential_knn import SequentialKNN
 from .session_knn import SessionKNN
 from .session_pop import SessionPop
 from .stamp import STAMP
@@ -61,6 +62,7 @@ MODELS: dict[str, MakeModel] = {
     "s-pop": SessionPop,
     "item-knn": ItemKNN,
     "item-knn-decay": ItemKNNDecay,
+    "sequential-knn": SequentialKNN,
     "s-knn": SessionKNN,
     "markov": Markov,
 }

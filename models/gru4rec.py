@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import NextItem
 from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.ranking_losses import RankedNextItem, in_batch_negatives
 
 from .plain import DropoutConfig, UntiedModel, glorot_
@@ -52,6 +53,7 @@ class GRU4Rec(UntiedModel):
         glorot_(self.recurrence)
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.dropout_out = nn.Dropout(config.dropout_out)
+        self.head = ResidualHead(config.hidden, config.head_layers, config.dropout_out)
 
     def likelihood(self, batch: Batch) -> NextItem:
         """p(y | x); in training with a ranking loss, what stands in for it."""
@@ -61,6 +63,7 @@ class GRU4Rec(UntiedModel):
         return RankedNextItem(likelihood, in_batch_negatives(batch.targets[batch.scored]), self.loss)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
-        """The states h_t, and a 1."""
+        """The states h_t, through the head, and a 1."""
         hidden, _ = self.recurrence(self.dropout_in(self.embed(batch.inputs)))
-        return self.with_bias(self.dropout_out(at_positions(hidden, batch.queries)[batch.scored]))
+        states = self.dropout_out(at_positions(hidden, batch.queries)[batch.scored])
+        return self.with_bias(self.head(states))

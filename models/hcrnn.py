@@ -32,6 +32,7 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.head import LinearHead, check_head_layers
 from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
@@ -62,6 +63,8 @@ class HCRNNConfig:
     """Dropout on the embedded inputs, the guide's too (the authors: 0.25)."""
     dropout_out: float = 0.5
     """Dropout before the output layer."""
+    head_layers: int = 0
+    """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none, as in the paper."""
     item_embeddings: ItemEmbeddings = "flat"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None
@@ -77,6 +80,7 @@ class HCRNNConfig:
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"--hidden is a size of at least 1; got {self.hidden}.")
         check_scale(self.item_scale)
+        check_head_layers(self.head_layers)
         require(self.contexts >= 2, f"--contexts is a number of at least 2; got {self.contexts}.")
         for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
             require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")
@@ -122,7 +126,7 @@ class HCRNN(nn.Module):
         self.global_contexts = nn.Parameter(0.1 * torch.randn(config.contexts, size))
         self.cell = make_cell(size, size)
         self.readout = make_readout(size, size, config.kernel)
-        self.to_item_space = nn.Linear(self.readout.output_size, size, bias=False)  # W_B
+        self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # W_B
         nn.init.xavier_uniform_(self.to_item_space.weight)
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.dropout_out = nn.Dropout(config.dropout_out)
@@ -142,7 +146,7 @@ class HCRNN(nn.Module):
             return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)
 
     def likelihood(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ItemsAtPositions:
-        """p(y | x, theta), Eq. 28: softmax of (W_B [readouts, h_t]) . item embeddings, or of seen and of new ones."""
+        """p(y | x, theta), Eq. 28: softmax of head([readouts, h_t]) . item embeddings, or of seen and of new ones."""
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
         features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))

@@ -59,13 +59,17 @@ class ItemKNN(CountingModel):
         self.together = CountTable(items + 1)
 
     def prepare(self, train: Sequences) -> None:
-        """Count the sequences of every item and of every pair of items."""
-        held = occurrences(train, self.items)
-        counts = held.T @ held
+        """Count the sequences of every item, and every pair of items."""
+        counts = self.count_pairs(train)
         counts.setdiag(0.0)
         counts.eliminate_zeros()
-        self.alone.keep(csr_array(held.sum(axis=0)[None]))
-        self.together.keep(csr_array(counts))
+        self.alone.keep(csr_array(occurrences(train, self.items).sum(axis=0)[None]))
+        self.together.keep(counts)
+
+    def count_pairs(self, train: Sequences) -> csr_array:
+        """(V + 1, V + 1) how many sequences hold both items."""
+        held = occurrences(train, self.items)
+        return csr_array(held.T @ held)
 
     def scores(self, batch: Batch) -> Float[np.ndarray, "predictions columns"]:
         """What was read, times the likenesses; the roots stand outside, so that the table holds counts."""

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.head import LinearHead
 from hcrnn_pyro.nn.readouts import SingleReadout
 
 from .plain import DropoutConfig, PlainModel, glorot_
@@ -38,9 +39,9 @@ class NARM(PlainModel):
         size = config.hidden
         self.recurrence = nn.GRU(size, size, batch_first=True)
         self.readout = SingleReadout(size, size)
-        self.to_item_space = nn.Linear(self.readout.output_size, size, bias=False)  # B
+        self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # B
         glorot_(self.recurrence)
-        glorot_(self.to_item_space)
+        nn.init.xavier_uniform_(self.to_item_space.weight)
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.dropout_out = nn.Dropout(config.dropout_out)
 

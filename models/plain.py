@@ -22,6 +22,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.distributions import Likelihood, NextItem
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.nn.head import check_head_layers
 from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.parameters import announce_parameters
 from hcrnn_pyro.seen import seen_items
@@ -54,9 +55,12 @@ class DropoutConfig(PlainConfig):
     """Dropout on the embedded inputs."""
     dropout_out: float = 0.5
     """Dropout before the output layer."""
+    head_layers: int = 0
+    """Hidden layers, each 4 H wide, of a feed-forward part of the output layer; 0: none, as in the model's paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_head_layers(self.head_layers)
         for flag, value in (("--dropout-in", self.dropout_in), ("--dropout-out", self.dropout_out)):
             require(0.0 <= value < 1.0, f"{flag} is a share in [0, 1); got {value}.")
 

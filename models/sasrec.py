@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.head import ResidualHead, check_head_layers
 
 from .plain import PlainConfig, PlainModel
 
@@ -35,9 +36,12 @@ class SASRecConfig(PlainConfig):
     """Learned position embeddings; events behind the last one share it."""
     dropout: float = 0.5
     """Dropout on embedded inputs, attention weights and the output of every layer (0.2 suits dense data)."""
+    head_layers: int = 0
+    """Hidden layers, each 4 H wide, of a feed-forward part of the output layer; 0: none, as in the model's paper."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_head_layers(self.head_layers)
         for name in ("layers", "heads", "positions"):
             value = getattr(self, name)
             require(value >= 1, f"--{name} is a whole number of at least 1; got {value}.")
@@ -75,10 +79,11 @@ class SASRec(PlainModel):
         )
         # Nested tensors would leave padding out, which the causal mask does already for all that is scored.
         self.blocks = nn.TransformerEncoder(block, config.layers, nn.LayerNorm(size), enable_nested_tensor=False)
+        self.head = ResidualHead(size, config.head_layers, config.dropout)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
-        """The states after the scored positions."""
-        return at_positions(self.states(batch), batch.queries)[batch.scored]
+        """The states after the scored positions, through the head."""
+        return self.head(at_positions(self.states(batch), batch.queries)[batch.scored])
 
     def states(self, batch: Batch) -> Float[Tensor, "rows time hidden"]:
         """What is known after x_1..x_t, for every t."""

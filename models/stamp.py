@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
+from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.nn.readouts import means_so_far
 
 from .plain import DropoutConfig, PlainModel, glorot_
@@ -51,15 +52,16 @@ class STAMP(PlainModel):
             glorot_(layer)
         self.dropout_in = nn.Dropout(config.dropout_in)
         self.dropout_out = nn.Dropout(config.dropout_out)
+        self.head = ResidualHead(size, config.head_layers, config.dropout_out)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
-        """h_s h_t, unit by unit."""
+        """h_s h_t, unit by unit, through the head."""
         items = self.dropout_in(self.embed(batch.inputs))
         last, mean = (at_positions(x, batch.queries) for x in (items, means_so_far(items)))
         query = self.query_last(last) + self.query_mean(mean)
         memory = attend(self.score, query, self.key(items), items, batch.queries, normalise=False)
         short = torch.tanh(self.last(last[batch.scored]))
-        return self.dropout_out(torch.tanh(self.memory(memory[batch.scored])) * short)
+        return self.head(self.dropout_out(torch.tanh(self.memory(memory[batch.scored])) * short))
 
     def score(
         self, query: Float[Tensor, "rows queries hidden"], key: Float[Tensor, "rows time hidden"]

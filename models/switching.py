@@ -48,6 +48,7 @@ from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.nn.clusters import cluster_centres
 from hcrnn_pyro.nn.context_filter import context_filter, context_filter_per_step
+from hcrnn_pyro.nn.head import check_head_layers
 from hcrnn_pyro.nn.item_prior import check_scale
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
@@ -73,6 +74,8 @@ class SwitchingConfig:
     """Share r of the training's steps whose temporary context is missing; a higher one makes more use of theta."""
     drift: float = 1.0
     """Chance d that a step redraws its context from theta: 1 at every step; below 1 it is learned from there."""
+    head_layers: int = 0
+    """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none."""
     item_embeddings: ItemEmbeddings = "spectral"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None
@@ -84,6 +87,7 @@ class SwitchingConfig:
 
     def __post_init__(self) -> None:
         check_scale(self.item_scale)
+        check_head_layers(self.head_layers)
         require(0.0 <= self.missing < 1.0, f"--missing is a share in [0, 1); got {self.missing}.")
         require(0.0 < self.drift <= 1.0, f"--drift is a probability above 0; got {self.drift}.")
 

@@ -4,7 +4,7 @@ import copy
 import math
 import pickle
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.prediction import PosteriorPredictive
-from hcrnn_pyro.prefixes import last_items, weighted_prefixes
+from hcrnn_pyro.prefixes import last_items, ordered_pairs, weighted_prefixes
 from hcrnn_pyro.published import published_metrics
 from hcrnn_pyro.runs import load_weights
 from hcrnn_pyro.training import fit
@@ -40,6 +40,19 @@ def likeness(first, second, shrinkage):
     together = sum(first in sequence and second in sequence for sequence in TRAIN)
     alone = [sum(item in sequence for sequence in TRAIN) for item in (first, second)]
     return together / math.sqrt((alone[0] + shrinkage) * (alone[1] + shrinkage)) if together else 0.0
+
+
+def ordered_likeness(first, second, shrinkage, reach=4.0, backward=0.5):
+    if first == second:
+        return 0.0
+    near = 0.0
+    for sequence in TRAIN:
+        for s, t in combinations(range(len(sequence)), 2):
+            weight = math.exp(-(t - s - 1) / reach)
+            near += weight * ((sequence[s], sequence[t]) == (first, second))
+            near += weight * backward * ((sequence[s], sequence[t]) == (second, first))
+    alone = [sum(item in sequence for sequence in TRAIN) for item in (first, second)]
+    return near / math.sqrt((alone[0] + shrinkage) * (alone[1] + shrinkage))
 
 
 def weights(prefix, decay):
@@ -68,13 +81,14 @@ def by_loops(name, prefix):
         "s-pop": lambda i: prefix.count(i) + POPULARITY[i] / (1 + max(POPULARITY.values())),
         "item-knn": lambda i: likeness(last, i, 20.0),
         "item-knn-decay": lambda i: sum(w * likeness(j, i, 0.0) for j, w in weights(prefix, 5.0).items()),
+        "sequential-knn": lambda i: sum(w * ordered_likeness(j, i, 5.0) for j, w in weights(prefix, 4.0).items()),
         "s-knn": lambda i: votes(prefix, 3, 5.0)[i],
         "markov": lambda i: transitions[last, i],
     }[name]
     return [score(item) for item in range(1, ITEMS + 1)]
 
 
-COUNTED = ["pop", "s-pop", "item-knn", "item-knn-decay", "s-knn", "markov"]
+COUNTED = ["pop", "s-pop", "item-knn", "item-knn-decay", "sequential-knn", "s-knn", "markov"]
 
 
 def make_model(name, prepared=True, **settings):
@@ -140,6 +154,24 @@ def test_repeats_add_up_and_decay():
     np.testing.assert_array_equal(last_items(batch_of("filtering", [[2, 2, 3, 1]]), ITEMS).indices, [2, 2, 3])
 
 
+def test_ordered_pairs_end_with_their_sequence_and_fade():
+    train = Sequences.from_lists([[1, 2, 3], [4], [5, 1]])
+    pairs = ordered_pairs(train, ITEMS, reach=2.0).toarray()
+    expected = np.zeros((ITEMS + 1, ITEMS + 1))
+    expected[1, 2] = expected[2, 3] = expected[5, 1] = 1.0
+    expected[1, 3] = math.exp(-1 / 2)
+    np.testing.assert_allclose(pairs, expected)
+    far = ordered_pairs(Sequences.from_lists([[1, *[2] * 20, 3]]), ITEMS, reach=1.0)
+    assert far[1, 3] == 0.0, "pairs whose weight is below a thousandth do not count"
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counting_leaves_the_sequences_alone(name):
+    train = Sequences.from_lists(TRAIN)
+    MODELS[name](items=ITEMS).prepare(train)
+    assert train.items.tolist() == [item for sequence in TRAIN for item in sequence]
+
+
 def test_all_that_tie_for_the_last_place_vote():
     model = make_model("s-knn")
     kept = model.nearest(np.array([[0.5, 0.2, 0.2, 0.9, 0.2, 0.1], [0.0, 0.3, 0.0, 0.0, 0.0, 0.0]]))
@@ -178,6 +210,8 @@ def test_a_table_that_lacks_a_buffer_is_refused():
         ("item-knn", {"shrinkage": -1.0}, "--shrinkage is at least 0"),
         ("item-knn-decay", {"shrinkage": math.inf}, "--shrinkage is at least 0"),
         ("item-knn-decay", {"decay": 0.0}, "--decay is a number of steps above 0"),
+        ("sequential-knn", {"reach": 0.0}, "--reach is a number of steps above 0"),
+        ("sequential-knn", {"backward": 1.5}, "--backward is a weight from 0 to 1"),
         ("s-knn", {"decay": -2.0}, "--decay is a number of steps above 0"),
         ("s-knn", {"neighbours": 0}, "--neighbours is a whole number"),
     ],
