@@ -46,7 +46,8 @@ SASREC_PRIOR = {
     "movielens": SASREC_DENSE,
     OTHER: with_repeats(SASREC_DENSE),
 }
-EXPERTS = ("item-knn-decay", "markov")
+SEQUENTIAL = {"movielens": "--decay 3 --backward 0.25 --shrinkage 20", OTHER: ""}
+EXPERTS = ("item-knn-decay", "sequential-knn", "markov")
 
 ABLATED_ON = "citeulike"
 INGREDIENTS = {
@@ -106,6 +107,7 @@ ROWS: dict[str, Row] = {
         Row("hcrnn3", "hcrnn3", PLAIN, "HCRNN-3"),
         Row("hcrnn3-bi", "hcrnn3-bi", PLAIN, "HCRNN-3+Bi"),
         Row("item-knn-decay", "item-knn-decay", {"movielens": "--decay 2", OTHER: ""}, counted=True),
+        Row("sequential-knn", "sequential-knn", SEQUENTIAL, counted=True),
         Row("s-knn", "s-knn", DEFAULTS, counted=True),
         Row("markov", "markov", DEFAULTS, counted=True),
         Row("sasrec", "sasrec", SASREC),
