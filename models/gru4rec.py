@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import NextItem
 from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.ranking_losses import RankedNextItem, in_batch_negatives
 
@@ -51,8 +52,8 @@ class GRU4Rec(UntiedModel):
         self.loss = config.loss
         self.recurrence = RECURRENCES[recurrence](config.hidden, config.hidden, batch_first=True)
         glorot_(self.recurrence)
-        self.dropout_in = nn.Dropout(config.dropout_in)
-        self.dropout_out = nn.Dropout(config.dropout_out)
+        self.dropout_in = Dropout(config.dropout_in)
+        self.dropout_out = Dropout(config.dropout_out)
         self.head = ResidualHead(config.hidden, config.head_layers, config.dropout_out)
 
     def likelihood(self, batch: Batch) -> NextItem:

@@ -32,6 +32,7 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.head import LinearHead, check_head_layers
 from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
@@ -128,8 +129,8 @@ class HCRNN(nn.Module):
         self.readout = make_readout(size, size, config.kernel)
         self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # W_B
         nn.init.xavier_uniform_(self.to_item_space.weight)
-        self.dropout_in = nn.Dropout(config.dropout_in)
-        self.dropout_out = nn.Dropout(config.dropout_out)
+        self.dropout_in = Dropout(config.dropout_in)
+        self.dropout_out = Dropout(config.dropout_out)
 
     def prepare(self, train: Sequences) -> None:
         """Start the item embeddings from the training part, where the settings say so, and place their prior."""

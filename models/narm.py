@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.head import LinearHead
 from hcrnn_pyro.nn.readouts import SingleReadout
 
@@ -42,8 +43,8 @@ class NARM(PlainModel):
         self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # B
         glorot_(self.recurrence)
         nn.init.xavier_uniform_(self.to_item_space.weight)
-        self.dropout_in = nn.Dropout(config.dropout_in)
-        self.dropout_out = nn.Dropout(config.dropout_out)
+        self.dropout_in = Dropout(config.dropout_in)
+        self.dropout_out = Dropout(config.dropout_out)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
         """B [c_t; h_t]."""

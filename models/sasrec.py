@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.head import ResidualHead, check_head_layers
 
 from .plain import PlainConfig, PlainModel
@@ -73,7 +74,7 @@ class SASRec(PlainModel):
         size = config.hidden
         self.positions = nn.Embedding(config.positions, size)
         nn.init.normal_(self.positions.weight, std=0.1)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         block = nn.TransformerEncoderLayer(
             size, config.heads, dim_feedforward=size, dropout=config.dropout, batch_first=True, norm_first=True
         )

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.nn.readouts import means_so_far
 
@@ -50,8 +51,8 @@ class STAMP(PlainModel):
         self.last = nn.Linear(size, size)  # W_t, b_t
         for layer in self.children():
             glorot_(layer)
-        self.dropout_in = nn.Dropout(config.dropout_in)
-        self.dropout_out = nn.Dropout(config.dropout_out)
+        self.dropout_in = Dropout(config.dropout_in)
+        self.dropout_out = Dropout(config.dropout_out)
         self.head = ResidualHead(size, config.head_layers, config.dropout_out)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:

@@ -11,7 +11,8 @@ from typing import no_type_check
 import numpy as np
 
 from hcrnn_pyro.kernels.forward_loops import BLOCK, fill_keys
-from hcrnn_pyro.kernels.loops import add_product, compiled
+from hcrnn_pyro.kernels.loops import compiled
+from hcrnn_pyro.kernels.tiles import add_product
 
 
 @compiled

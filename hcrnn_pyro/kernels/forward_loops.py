@@ -12,7 +12,8 @@ from typing import no_type_check
 
 import numpy as np
 
-from hcrnn_pyro.kernels.loops import add_product, compiled, exponential, sigmoid
+from hcrnn_pyro.kernels.loops import compiled, exponential, sigmoid
+from hcrnn_pyro.kernels.tiles import add_product
 
 BLOCK = 8  # rows that run through the steps together
 

@@ -1,4 +1,4 @@
-"""The innermost loops, compiled by Numba: products of small matrices, activations, scores of additive attention.
+"""The innermost loops, compiled by Numba: activations and scores of additive attention.
 
 Axes: B rows, Q queries, K keys, H hidden. Every function overwrites or adds to arrays that its caller made.
 """
@@ -94,46 +94,6 @@ def sigmoid(x):
     """1 / (1 + e^-x)."""
     one = like(1, x)
     return one / (one + exponential(-x))
-
-
-@compiled
-@no_type_check
-def add_product(start, stop, left, left_column, weight, result, column):
-    """Add left @ weight to the rows ``start`` to ``stop`` - 1 of result.
-
-    Args:
-        start: first row.
-        stop: end of the rows.
-        left: (B, .) read from ``left_column`` on, as many columns as weight has rows.
-        left_column: see there.
-        weight: (I, N).
-        result: (B, .) N columns from ``column`` on are added to.
-        column: see there.
-    """
-    inner, outer = weight.shape
-    fours = inner - inner % 4
-    for i in range(0, fours, 4):
-        a, b, c, d = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        first = left_column + i
-        for r in range(start, stop - 1, 2):  # four rows of weight for two of result: what is loaded is used twice
-            upper, lower = left[r, first:], left[r + 1, first:]
-            a0, b0, c0, d0 = upper[0], upper[1], upper[2], upper[3]
-            a1, b1, c1, d1 = lower[0], lower[1], lower[2], lower[3]
-            result0, result1 = result[r, column:], result[r + 1, column:]  # views: an offset index is not vectorised
-            for n in range(outer):
-                result0[n] += a0 * a[n] + b0 * b[n] + c0 * c[n] + d0 * d[n]
-                result1[n] += a1 * a[n] + b1 * b[n] + c1 * c[n] + d1 * d[n]
-        if (stop - start) % 2:
-            upper, result0 = left[stop - 1, first:], result[stop - 1, column:]
-            a0, b0, c0, d0 = upper[0], upper[1], upper[2], upper[3]
-            for n in range(outer):
-                result0[n] += a0 * a[n] + b0 * b[n] + c0 * c[n] + d0 * d[n]
-    for i in range(fours, inner):
-        a = weight[i]
-        for r in range(start, stop):
-            a0, result0 = left[r, left_column + i], result[r, column:]
-            for n in range(outer):
-                result0[n] += a0 * a[n]
 
 
 @compiled

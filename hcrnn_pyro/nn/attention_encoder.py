@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.encoders import after_last
 
 LAYERS = 2
@@ -35,7 +36,7 @@ class AttentionEncoder(nn.Module):
         super().__init__()
         self.embed = model.embed  # a bound method: the embeddings stay the model's parameters alone
         self.output_size = model.embedding_size
-        self.dropout = nn.Dropout(model.input_dropout)
+        self.dropout = Dropout(model.input_dropout)
         self.blocks = nn.Sequential(*(AttentionBlock(self.output_size, model.input_dropout) for _ in range(LAYERS)))
         self.normalise = nn.LayerNorm(self.output_size)
 
@@ -61,7 +62,7 @@ class AttentionBlock(nn.Module):
         self.query, self.key, self.value = (nn.Linear(size, size, bias=False) for _ in range(3))
         self.mix = nn.Linear(size, size)
         self.forwards = nn.Sequential(nn.Linear(size, size), nn.GELU(), nn.Linear(size, size))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Float[Tensor, "batch time embedding"]) -> Float[Tensor, "batch time embedding"]:
         """The states, each having looked back."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.dropout import Dropout
 
 ROUNDS = 4  # of counting and of fitting proportions to the counts, in turns
 NEWTON = 2  # steps in each fit
@@ -47,7 +48,7 @@ class ContextCounts(nn.Module):
         self.output_size = 2 * model.contexts + model.embedding_size
         self.sharpness = nn.Parameter(torch.ones(()))  # a
         self.tilt = nn.Parameter(torch.zeros(model.contexts))  # b
-        self.dropout = nn.Dropout(model.input_dropout)
+        self.dropout = Dropout(model.input_dropout)
         self.layer = nn.Linear(model.contexts + model.embedding_size, model.embedding_size)
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch *time feature"]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.nn.attention import at_positions
+from hcrnn_pyro.nn.dropout import Dropout
 
 
 class Encoder(Protocol):
@@ -46,7 +47,7 @@ class BagEncoder(nn.Module):
         super().__init__()
         self.embed = model.embed  # a bound method: the embeddings stay the model's parameters alone
         self.output_size = model.embedding_size
-        self.dropout = nn.Dropout(model.input_dropout)
+        self.dropout = Dropout(model.input_dropout)
         self.layer = nn.Linear(model.embedding_size, self.output_size)
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch *time feature"]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.nn.dropout import Dropout
 
 WIDTH = 4
 """Units of a hidden layer, in units of E: the feed-forward layers of Vaswani et al. (2017)."""
@@ -69,7 +70,7 @@ def feed_forward(inputs: int, outputs: int, layers: int, dropout: float) -> nn.S
     sizes = [inputs, *[width] * layers]
     hidden: list[nn.Module] = []
     for before, after in pairwise(sizes):
-        hidden += [nn.Linear(before, after), nn.GELU(), nn.Dropout(dropout)]
+        hidden += [nn.Linear(before, after), nn.GELU(), Dropout(dropout)]
     last = nn.Linear(width, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)

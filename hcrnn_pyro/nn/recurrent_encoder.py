@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.encoders import after_last
 
 
@@ -24,7 +25,7 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.embed = model.embed  # a bound method: the embeddings stay the model's parameters alone
         self.output_size = model.embedding_size
-        self.dropout = nn.Dropout(model.input_dropout)
+        self.dropout = Dropout(model.input_dropout)
         self.recurrence = nn.GRU(model.embedding_size, self.output_size, batch_first=True)
 
     def forward(self, batch: Batch) -> Float[Tensor, "batch *time feature"]:

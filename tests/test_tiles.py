@@ -1,0 +1,58 @@
+"""Products by tiles against NumPy, for every way in which rows and columns fall into tiles."""
+
+import numpy as np
+import pytest
+
+from hcrnn_pyro.kernels.tiles import LANES, NARROW, ROWS, VECTORS, WIDE, add_product
+
+EXACT = {np.float32: 2e-6, np.float64: 1e-14}
+
+
+def product(rows, terms, columns, dtype, start=0, left_column=0, column=0):
+    """The result of a call on larger arrays, and what it should be."""
+    random = np.random.default_rng(0)
+    left = random.normal(size=(start + rows + 2, left_column + terms + 3)).astype(dtype)
+    weight = random.normal(size=(terms, columns)).astype(dtype)
+    result = random.normal(size=(start + rows + 2, column + columns + 5)).astype(dtype)
+    expected = result.astype(np.float64)
+    stop = start + rows
+    used = left[start:stop, left_column : left_column + terms].astype(np.float64)
+    expected[start:stop, column : column + columns] += used @ weight.astype(np.float64)
+    add_product(start, stop, left, left_column, weight, result, column)
+    return result, expected, EXACT[dtype] * max(1, terms) * 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9])
+def test_rows(rows, dtype):
+    result, expected, tolerance = product(rows, 10, WIDE + LANES + NARROW + 3, dtype)
+    np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
+
+
+@pytest.mark.parametrize("columns", [*range(1, 2 * WIDE + 2), 100, 400])
+def test_columns(columns):
+    result, expected, tolerance = product(ROWS + 1, 7, columns, np.float32)
+    np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
+
+
+@pytest.mark.parametrize("terms", [0, 1, 2, 50, 333])
+def test_terms(terms):
+    result, expected, tolerance = product(ROWS, terms, WIDE + 1, np.float32)
+    np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
+
+
+def test_nothing_but_the_asked_rows_and_columns_is_read_or_written():
+    result, expected, tolerance = product(6, 5, 31, np.float32, start=3, left_column=2, column=4)
+    np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
+    untouched = np.ones(result.shape, bool)
+    untouched[3:9, 4:35] = False
+    np.testing.assert_array_equal(result[untouched], expected[untouched].astype(np.float32))
+
+
+def test_no_rows():
+    result, expected, _ = product(0, 5, 9, np.float32)
+    np.testing.assert_array_equal(result, expected.astype(np.float32))
+
+
+def test_tiles_fill_the_registers_of_avx2():
+    assert ROWS * VECTORS + VECTORS + 1 <= 16
