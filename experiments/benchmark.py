@@ -42,15 +42,16 @@ def main(argv: list[str] | None = None) -> None:
         rows, sizes = sweep(config, axis)
         print(f"\n{axis}, random sequences: {sizes}; {config.where}; medians of {config.repeats}\n\n{table(rows, GRU)}")
         records += [{"data": f"random, {sizes}", **record} for row in rows for record in row.records(GRU)]
+        _keep(config, records)
     for data in [] if config.scale else _load(config):
         rows = profiled(config, data) if config.profile else compare(config, data)
         print(f"\n{_headline(config, data)}\n\n{profile_table(rows) if config.profile else table(rows, GRU)}")
         records += [{"data": data.name, **record} for row in rows for record in row.records(GRU)]
+        _keep(config, records)
     if config.recbole is None and not (config.scale or config.profile):
         print(
             "\nRecBole's NARM is left out; --recbole PYTHON names the interpreter of an environment that has RecBole."
         )
-    _keep(config, records)
 
 
 def _of_several_processes(config: BenchmarkConfig) -> None:
@@ -65,10 +66,11 @@ def _of_several_processes(config: BenchmarkConfig) -> None:
         print(f"\n{_headline(config, data)}\n\n{table([row], ALONE)}")
         print(f"{together()} are {row.median(ALONE) / row.median(together()):.2f} times as fast as one.")
         records += [{"data": data.name, **record} for record in row.records(ALONE)]
-    _keep(config, records)
+        _keep(config, records)
 
 
 def _keep(config: BenchmarkConfig, records: list[dict[str, Any]]) -> None:
+    """Write what there is so far: a sweep that is stopped leaves what it has measured."""
     if config.json is not None and rank() == 0:
         write_json(config.json, records)
 

@@ -29,6 +29,7 @@ from hcrnn_pyro.elbo import Objective, Terms, Totals, make_bound
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import SCOPE_OF, Method, evaluate, summarise
 from hcrnn_pyro.files import whole_file
+from hcrnn_pyro.memory import return_freed_memory
 from hcrnn_pyro.posterior.activity import posterior_activity
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.progress import epoch_line
@@ -191,6 +192,7 @@ class SVIModule(pl.LightningModule):
         if rank() == 0:
             self.write_history()
             tqdm.write(epoch_line(row, self.config.monitor))
+        return_freed_memory()
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:

@@ -19,7 +19,8 @@ def is_for_loops(tensor: Tensor) -> bool:
 
 def is_for_fused_kernels(tensor: Tensor) -> bool:
     """Whether the kernels that Triton compiles can read it; Triton comes with torch's CUDA builds for Linux."""
-    return tensor.device.type == "cuda" and tensor.dtype == torch.float32 and _has_triton()
+    nvidia = tensor.device.type == "cuda" and torch.version.hip is None  # products in parts of TF32 are its alone
+    return nvidia and tensor.dtype == torch.float32 and _has_triton()
 
 
 @functools.cache
