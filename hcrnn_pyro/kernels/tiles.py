@@ -125,7 +125,7 @@ row_wide, row_vector, row_half, row_single = (
 @compiled
 @no_type_check
 def add_product(start, stop, left, left_column, weight, result, column):
-    """Add left @ weight to the rows ``start`` to ``stop`` - 1 of result.
+    """Add left @ weight to the rows ``start`` to ``stop`` - 1 of result; all of one dtype, each row contiguous.
 
     Args:
         start: first row.

@@ -1,4 +1,4 @@
-"""Dropout whose mask is drawn quickly on a CPU, where ``nn.Dropout`` takes a fifteenth of a training step for it."""
+"""Dropout whose mask is drawn quickly on a CPU, where ``nn.Dropout`` takes several times as long for it."""
 
 from __future__ import annotations
 
