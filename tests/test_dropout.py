@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.nn.dropout import SHARES, Dropout, keep_mask
 
 
@@ -47,6 +48,12 @@ def test_nothing_happens_in_evaluation_or_at_zero():
     values = torch.randn(100)
     assert torch.equal(Dropout(0.5).eval()(values), values)
     assert torch.equal(Dropout(0.0)(values), values)
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+def test_no_share(p):
+    with pytest.raises(UserError, match=r"a share in \[0, 1\)"):
+        Dropout(p)
 
 
 def test_a_seed_repeats_it():

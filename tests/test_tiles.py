@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 
-from hcrnn_pyro.kernels.tiles import LANES, NARROW, ROWS, VECTORS, WIDE, add_product
+from hcrnn_pyro.kernels.tiles import REGISTER, ROWS, VECTORS, add_product
+
+LANES = REGISTER // 4  # float32 numbers in a register
+WIDE = VECTORS * LANES
 
 EXACT = {np.float32: 2e-6, np.float64: 1e-14}
 
@@ -25,13 +29,14 @@ def product(rows, terms, columns, dtype, start=0, left_column=0, column=0):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9])
 def test_rows(rows, dtype):
-    result, expected, tolerance = product(rows, 10, WIDE + LANES + NARROW + 3, dtype)
+    result, expected, tolerance = product(rows, 10, WIDE + LANES + LANES // 2 + 3, dtype)
     np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
 
 
-@pytest.mark.parametrize("columns", [*range(1, 2 * WIDE + 2), 100, 400])
-def test_columns(columns):
-    result, expected, tolerance = product(ROWS + 1, 7, columns, np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [*range(2 * WIDE + 2), 100, 400])
+def test_columns(columns, dtype):
+    result, expected, tolerance = product(ROWS + 1, 7, columns, dtype)
     np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
 
 
@@ -54,5 +59,11 @@ def test_no_rows():
     np.testing.assert_array_equal(result, expected.astype(np.float32))
 
 
-def test_tiles_fill_the_registers_of_avx2():
-    assert ROWS * VECTORS + VECTORS + 1 <= 16
+@pytest.mark.parametrize(
+    "change", [lambda weight: weight.T, lambda weight: weight.astype(np.float64), lambda weight: weight[:, ::2]]
+)
+def test_other_layouts_and_mixed_dtypes_are_refused(change):
+    left, weight, result = np.ones((4, 6), np.float32), np.ones((6, 6), np.float32), np.zeros((4, 6), np.float32)
+    with pytest.raises(TypingError, match="one dtype whose rows are contiguous"):
+        add_product(0, 4, left, 0, change(weight), result, 0)
+    assert (result == 0.0).all()

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hcrnn_pyro.errors import require
+
 BITS = 16  # of a random number: a share is rounded to a multiple of 2^-16
 SHARES = 2**BITS
 
@@ -18,7 +20,14 @@ class Dropout(nn.Dropout):
 
     Args:
         p: in [0, 1).
+
+    Raises:
+        UserError: p is no such share.
     """
+
+    def __init__(self, p: float) -> None:
+        require(0.0 <= p < 1.0, f"Dropout takes a share in [0, 1); got {p}.")
+        super().__init__(p)
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The same with some entries set to 0."""
