@@ -18,12 +18,14 @@ from experiments.command import run_command
 from experiments.options import parse
 from experiments.run_data import data_of_run
 from hcrnn_pyro.data.dataset import DataSet
+from hcrnn_pyro.devices import Device, torch_device
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import Method, evaluate, evaluate_parts, summarise
 from hcrnn_pyro.pair import NONE
 from hcrnn_pyro.pool_folder import check_pool_folder, save_pool
 from hcrnn_pyro.pooling import LogPool, fit_pool
 from hcrnn_pyro.posterior.reliability import Watched
+from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.report import result_table
 from hcrnn_pyro.runs import CONFIG, Run, load_run
 
@@ -45,6 +47,8 @@ class PoolOptions:
     """Folder of the pool."""
     evaluation: Method = "exact"
     """exact: the guide reads every prefix by itself (the authors). one-pass: theta follows the sequence, faster."""
+    device: Device = "auto"
+    """Where to compute; auto takes a GPU when there is one."""
     data_dir: Path | None = None
     """Folder where the runs' data are looked for first; else the one the first run was started with."""
 
@@ -58,16 +62,19 @@ class PoolOptions:
 def main(argv: list[str] | None = None) -> None:
     """Parse, read, weigh, evaluate, report."""
     config = parse(PoolOptions, COMMAND, argv)
+    device = torch_device(config.device)
     runs = [_read(folder) for folder in config.runs]
     _require_same_data(runs)
     check_pool_folder(config.out)
     data = data_of_run(runs[0], config.data_dir)
     method: Method = "one-pass" if all(_without_latent(run) for run in runs) else config.evaluation
-    selected = fit_pool([run.selected.predictive for run in runs], data.valid, method, items=data.catalogue_size)
-    pool = Watched(LogPool(tuple(run.predictive for run in runs), selected.weights))
+    before = [run.selected.predictive.to(device) for run in runs]
+    selected = fit_pool(before, data.valid, method, device, data.catalogue_size)
+    tested = [run.predictive.to(device) for run in runs]
+    pool = Watched(LogPool(tuple(tested), selected.weights))
     print(f"{_weights(runs, selected)}\n", flush=True)
-    metrics, ranks = evaluate_parts({"valid": selected, "test": pool}, data, method)
-    rows = {str(run.folder): _alone(run, data, method) for run in runs}
+    metrics, ranks = evaluate_parts({"valid": selected, "test": pool}, data, method, device)
+    rows = {str(run.folder): _alone(one, data, method, device) for run, one in zip(runs, tested, strict=True)}
     rows["the pool"] = metrics["test_pessimistic_ties"] | {CALIBRATION: pool.reliability().ece}
     about = {"evaluation": method, "test_calibration_error": rows["the pool"][CALIBRATION]}
     save_pool(config.out, runs, selected, about, metrics, ranks)
@@ -105,10 +112,10 @@ def _weights(runs: list[Run], pool: LogPool) -> str:
     return "\n".join(lines)
 
 
-def _alone(run: Run, data: DataSet, method: Method) -> dict[str, float]:
+def _alone(predictive: PosteriorPredictive, data: DataSet, method: Method, device: str) -> dict[str, float]:
     """Metrics of a run on the test part, evaluated as the pool is; ties counted against, as some runs live on them."""
-    scorer = Watched(run.predictive)
-    metrics = summarise(evaluate(scorer, data.test, method, items=data.catalogue_size), ties="pessimistic")
+    scorer = Watched(predictive)
+    metrics = summarise(evaluate(scorer, data.test, method, device, data.catalogue_size), ties="pessimistic")
     return metrics | {CALIBRATION: scorer.reliability().ece}
 
 

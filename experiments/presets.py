@@ -8,11 +8,12 @@ from hcrnn_pyro.errors import unknown_choice
 
 MODEL = "hcrnn3-bi"
 NEAR_SPECTRAL = "--likelihood without-replacement --item-embeddings spectral --item-scale 0.04 --averaging 0.99"
+LONG = "--patience 6 --epochs 45"
 HELD = f"{NEAR_SPECTRAL} --hidden 200 --lr 0.001"
 """A wide model whose item embeddings a prior holds near the spectral ones: it learns slowly and long."""
 PRESETS = {
-    "citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 --patience 6 --epochs 45",
-    "movielens": f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40",
+    "citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 {LONG}",
+    "movielens": f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --head-layers 2 {LONG}",
 }
 """Data set -> flags of ``python -m experiments.svi`` besides ``--data`` and ``--model``."""
 

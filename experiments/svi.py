@@ -195,9 +195,7 @@ def _evaluate(
 ) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
     samples = config.evaluation.theta_samples
     predictive = PosteriorPredictive(model.eval(), guide.eval(), samples)
-    selected = (
-        predictive if first is None else PosteriorPredictive(first.model.to(device), first.guide.to(device), samples)
-    )
+    selected = predictive if first is None else PosteriorPredictive(first.model, first.guide, samples).to(device)
     # Without a latent no prefix has a posterior of its own: one pass gives the same numbers, sooner.
     method = "one-pass" if config.pair.guide == NONE else config.evaluation.evaluation
     metrics, ranks = evaluate_parts({"valid": selected, "test": predictive}, data, method, device)

@@ -37,6 +37,10 @@ class PosteriorPredictive:
     guide: nn.Module
     samples: int = 0
 
+    def to(self, device: torch.device | str) -> PosteriorPredictive:
+        """The same pair, moved to a device."""
+        return PosteriorPredictive(self.model.to(device), self.guide.to(device), self.samples)
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Float[Tensor, "predictions columns"]:
         """Log-probabilities at each scored position.

@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from hcrnn_pyro.data.batches import Scope
-from hcrnn_pyro.distributed import local_world_size
+from hcrnn_pyro.devices import Device, torch_device
 from hcrnn_pyro.elbo import Bound
 from hcrnn_pyro.errors import require
 
@@ -51,7 +49,7 @@ class TrainingConfig:
     """Let Pyro check shapes and supports at every batch, not at the first two alone; for work on a prior or guide."""
     seed: int = 0
     """Seed of initial weights, order of batches, dropout and draws."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where to train; auto takes a GPU when there is one."""
 
     def __post_init__(self) -> None:
@@ -81,15 +79,4 @@ class TrainingConfig:
     @property
     def torch_device(self) -> str:
         """``cpu`` or ``cuda``."""
-        available = torch.cuda.is_available()
-        require(
-            self.device != "cuda" or available, "--device cuda: no CUDA device was found; use --device cpu or auto."
-        )
-        if self.device != "cpu" and available:
-            processes, gpus = local_world_size(), torch.cuda.device_count()
-            require(
-                processes <= gpus,
-                f"torchrun started {processes} processes on this machine, which has GPUs for {gpus}. Use "
-                f"--nproc-per-node {gpus}, or --device cpu.",
-            )
-        return "cuda" if self.device != "cpu" and available else "cpu"
+        return torch_device(self.device)

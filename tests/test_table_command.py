@@ -76,6 +76,34 @@ def test_two_rows_over_two_seeds_and_the_same_command_again(log, small_rows, cap
         main([*flags, "--models", "second"])
 
 
+def test_a_row_of_refits_and_a_pool_of_them(log, small_rows, capsys):
+    small_rows["counts"] = Row("counts", "markov", {OTHER: ""}, counted=True)
+    small_rows["counts+refit"] = Row("counts+refit", "markov", {OTHER: ""}, counted=True, refits="counts")
+    small_rows["first+refit"] = Row("first+refit", "sasrec", {OTHER: ""}, refits="first")
+    small_rows["both"] = Row("both", "sasrec", {OTHER: ""}, pooled=("first+refit", "counts+refit"))
+    flags = [*log, "--seeds", "1", "2", "--jobs", "2", "--out", "t", "--models", "both"]
+    main(flags)
+    printed = capsys.readouterr().out
+    assert "Of 8 run(s), 0 are finished." in printed, "two seeds of first, its refit and the pool; one of the counts"
+    runs = Path("t/runs/log.csv")
+    first, again = (json.loads((runs / row / "2" / "config.json").read_text()) for row in ("first", "first+refit"))
+    assert again["refits"] == "../../first/2"
+    assert again["settings"] == first["settings"]
+    history = pd.read_csv(runs / "first" / "2" / "history.csv")
+    assert len(pd.read_csv(runs / "first+refit" / "2" / "history.csv")) == history["valid_mrr@20"].argmax() + 1
+    pool = json.loads((runs / "both" / "2" / "pool.json").read_text())
+    assert [member["run"] for member in pool["members"]] == ["../../first+refit/2", "../../counts+refit/1"]
+    costs = Path("t/results.md").read_text().split("### What a run cost")[1]
+    line = next(line for line in costs.splitlines() if line.startswith("| first+refit"))
+    assert line.split("|")[3].strip() == "-", "a refit keeps its last epoch, and no best one"
+
+    main(flags)
+    assert "Of 8 run(s), 8 are finished." in capsys.readouterr().out
+    small_rows["first+refit"] = Row("first+refit", "sasrec", {OTHER: ""}, refits="second")
+    with pytest.raises(UserError, match=r"first\+refit/1 is no refit of t/runs/log.csv/second/1, which the row first"):
+        main(flags)
+
+
 def test_a_failing_run_leaves_the_others_and_the_table(log, small_rows, capsys):
     Path("mine.py").write_text(
         "from models import SASRec, SASRecConfig\n"

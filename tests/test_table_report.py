@@ -151,12 +151,12 @@ def test_a_pool_comes_with_its_members_and_after_them(tmp_path, monkeypatch):
     monkeypatch.setattr(rows_module, "ROWS", {row.name: row for row in (COUNTED, HCRNN, PEER, pool)})
     assert [row.name for row in chosen_rows(["together"])] == ["counted", "ours", "together"]
     runs = plan([COUNTED, HCRNN, pool], {"a": ()}, [1, 2], tmp_path)
-    assert [(str(run), [str(member) for member in run.members]) for run in runs[2::2]] == [
+    assert [(str(run), [str(member) for member in run.needs]) for run in runs[2::2]] == [
         ("a together 1", ["a counted 1", "a ours 1"]),
         ("a together 2", ["a counted 1", "a ours 2"]),
     ]
     assert not runs[2].ready
-    for member in runs[2].members:
+    for member in runs[2].needs:
         member.folder.mkdir(parents=True)
         (member.folder / "metrics.json").write_text("{}")
     assert runs[2].ready

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.options import changed_flags, from_dict, parse
 from experiments.svi import COMMAND, SVIConfig, default_config
@@ -27,7 +28,7 @@ class PlannedRun:
         source: the flags that name its source.
         seed: of everything random.
         out: folder of the table.
-        members: the runs that it pools; none where it is trained.
+        needs: the runs that it pools, or the one that it refits; none where it is trained by itself.
     """
 
     row: Row
@@ -35,7 +36,7 @@ class PlannedRun:
     source: tuple[str, ...]
     seed: int
     out: Path
-    members: tuple[PlannedRun, ...] = ()
+    needs: tuple[PlannedRun, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -54,8 +55,8 @@ class PlannedRun:
 
     @property
     def ready(self) -> bool:
-        """Whether all that it pools is there."""
-        return all(member.finished for member in self.members)
+        """Whether all that it needs is there."""
+        return all(needed.finished for needed in self.needs)
 
     @property
     def resumes(self) -> bool:
@@ -64,7 +65,9 @@ class PlannedRun:
 
     @property
     def flags(self) -> list[str]:
-        """What it asks of ``python -m experiments.svi``."""
+        """What it asks of ``python -m experiments.svi``; of a refit, what its first run asked."""
+        if self.row.refits:
+            return self.needs[0].flags
         return ["--model", self.row.model, *self.source, *self.row.flags_on(self.data), "--seed", str(self.seed)]
 
     @property
@@ -76,9 +79,11 @@ class PlannedRun:
     def command(self) -> list[str]:
         """The process that makes it, or that goes on with it."""
         out = ["--out", str(self.folder)]
-        if self.members:
-            return [sys.executable, "-m", "experiments.pool", "--runs", *(str(m.folder) for m in self.members), *out]
-        start = ["--resume"] if self.resumes else self.flags
+        needed = [str(run.folder) for run in self.needs]
+        if self.row.pooled:
+            return [sys.executable, "-m", "experiments.pool", "--runs", *needed, *out]
+        anew = ["--refit", *needed] if self.row.refits else self.flags
+        start = ["--resume"] if self.resumes else anew
         return [sys.executable, "-m", "experiments.svi", *start, *out]
 
     def __str__(self) -> str:
@@ -93,7 +98,7 @@ def plan(
     So a table that is stopped half way has few seeds, not few rows.
 
     Args:
-        rows: the table's rows; one that pools others comes after them.
+        rows: the table's rows; one that needs others comes after them.
         sources: name of a data set -> the flags that name its source.
         seeds: a run for each; a row that only counts has one run, under the first.
         out: folder of the table.
@@ -104,9 +109,9 @@ def plan(
             for row in rows:
                 if number == 0 or not row.counted:
                     # What only counts was run under the first seed alone.
-                    places = [(data, name, seed) for name in row.pooled]
-                    members = tuple(runs.get(place) or runs[data, place[1], seeds[0]] for place in places)
-                    runs[data, row.name, seed] = PlannedRun(row, data, source, seed, out, members)
+                    places = [(data, name, seed) for name in row.needs]
+                    needs = tuple(runs.get(place) or runs[data, place[1], seeds[0]] for place in places)
+                    runs[data, row.name, seed] = PlannedRun(row, data, source, seed, out, needs)
     return list(runs.values())
 
 
@@ -118,7 +123,7 @@ def check(run: PlannedRun, data: DataSet) -> None:
     """
     if not (run.finished or run.resumes):
         return
-    if run.members:
+    if run.row.pooled:
         _check_pool(run, data)
         return
     check_data(run.folder, data)
@@ -128,6 +133,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
     stored = from_dict(SVIConfig, known | {"settings": from_dict(type(asked.settings), known["settings"])})
     # Where the run lies, how it was started and where its data lie change nothing; the data themselves were compared.
     stored = replace(stored, out=None, resume=False, data=replace(stored.data, data_dir=None))
+    if run.row.refits:
+        _check_refit(run, content)
+        stored = replace(stored, refit=None, training=replace(stored.training, epochs=asked.training.epochs))
     changed = changed_flags(stored, asked)
     require(
         not changed,
@@ -136,9 +144,18 @@ def check(run: PlannedRun, data: DataSet) -> None:
     )
 
 
+def _check_refit(run: PlannedRun, content: dict[str, Any]) -> None:
+    (first,) = run.needs
+    refits = content.get("refits")
+    require(
+        refits is not None and (run.folder / refits).resolve() == first.folder.resolve(),
+        f"{run.folder} is no refit of {first.folder}, which the row {run.row.name} asks for. Move it away.",
+    )
+
+
 def _check_pool(run: PlannedRun, data: DataSet) -> None:
     content = read_pool(run.folder)
-    same_runs = [member.folder.resolve() for member in content.members] == [m.folder.resolve() for m in run.members]
+    same_runs = [member.folder.resolve() for member in content.members] == [m.folder.resolve() for m in run.needs]
     require(
         same_runs and content.data_sha1 == data.fingerprint and all(member.unchanged for member in content.members),
         f"{run.folder} pools other runs or data than the row {run.row.name} does now. Move it away.",

@@ -138,7 +138,7 @@ class Cost:
 
     Attributes:
         epochs: trained.
-        best: the epoch that was kept, counted from 0 as in the logs.
+        best: the epoch that was kept, counted from 0 as in the logs; none for a refit, which keeps its last.
         seconds: of all epochs.
         parameters: of model and guide.
     """
@@ -157,7 +157,7 @@ def cost(result: RowResult) -> Cost:
     parameters = {id(p): p.numel() for part in (first.model, first.guide) for p in part.parameters()}
     files = [run.folder / HISTORY for run in result.runs]
     histories = [pd.read_csv(file) for file in files if file.is_file()]
-    best = [best_epoch(run.folder) for run in result.runs]
+    best = [] if result.row.refits else [best_epoch(run.folder) for run in result.runs]
     return Cost(
         epochs=[len(history) for history in histories],
         best=[epoch for epoch in best if epoch is not None],

@@ -51,8 +51,8 @@ def run_all(runs: Sequence[PlannedRun], jobs: int, out: Path, data_dir: Path | N
             while len(children) < jobs and (ready := next((run for run in waiting if run.ready), None)):
                 waiting.remove(ready)
                 children.append(_start(ready, environment, lock))
-            if not children:  # what is left pools a run that failed
-                failures += [f"{run} was not made, as a run that it pools failed." for run in waiting]
+            if not children:  # what is left needs a run that failed
+                failures += [f"{run} was not made, as a run that it needs failed." for run in waiting]
                 break
             time.sleep(POLL)
             for child in [child for child in children if child.process.poll() is not None]:
