@@ -65,7 +65,10 @@ class STAMP(PlainModel):
         return self.head(self.dropout_out(torch.tanh(self.memory(memory[batch.scored])) * short))
 
     def score(
-        self, query: Float[Tensor, "rows queries hidden"], key: Float[Tensor, "rows time hidden"]
+        self,
+        query: Float[Tensor, "rows queries hidden"],
+        key: Float[Tensor, "rows time hidden"],
+        causal: bool = False,
     ) -> Float[Tensor, "rows queries time"]:
         """The weights a_j."""
-        return additive_scores(query, key, self.weight.weight.squeeze(0))
+        return additive_scores(query, key, self.weight.weight.squeeze(0), causal)

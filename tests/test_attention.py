@@ -3,13 +3,16 @@
 import pytest
 import torch
 
+from hcrnn_pyro.kernels.causal import causal_means
 from hcrnn_pyro.nn import attention
 from hcrnn_pyro.nn.attention import attend, attention_weights
 from hcrnn_pyro.nn.readouts import BiChannelReadout
 
 
-def dot(query, key):
-    return query @ key.mT
+def dot(query, key, causal=False):
+    scores = query @ key.mT
+    unread = torch.ones_like(scores, dtype=torch.bool).triu(1)
+    return scores.masked_fill(unread, torch.nan) if causal else scores
 
 
 def everything(rows=2, time=19, size=4):
@@ -17,11 +20,17 @@ def everything(rows=2, time=19, size=4):
     return *make, torch.arange(time).expand(rows, time)
 
 
-@pytest.mark.parametrize("long", [5, 1000], ids=["recomputed", "kept"])
-def test_chunks_give_the_whole_softmax(monkeypatch, long):
+@pytest.mark.parametrize(
+    ("kernel", "long"),
+    [("fast", 1000), ("reference", 5), ("reference", 1000)],
+    ids=["compiled", "recomputed", "kept"],
+)
+def test_every_form_gives_the_whole_softmax(monkeypatch, kernel, long):
+    """The compiled loops read no score of a later key: those are no numbers here."""
     monkeypatch.setattr(attention, "LONG", long)
+    monkeypatch.setattr(attention, "CHUNK", 8)
     query, key, value, positions = everything()
-    got = attend(dot, query, key, value, positions)
+    got = attend(dot, query, key, value, positions, kernel=kernel)
     scores = query @ key.mT + torch.full((19, 19), -torch.inf, dtype=torch.float64).triu(1)
     expected = scores.softmax(-1) @ value
     torch.testing.assert_close(got, expected)
@@ -32,6 +41,25 @@ def test_chunks_give_the_whole_softmax(monkeypatch, long):
         strict=True,
     ):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_compiled_means_by_finite_differences_and_in_any_number_of_batch_dimensions():
+    scores, values = (torch.randn(3, 2, 7, size, dtype=torch.float64, requires_grad=True) for size in (7, 4))
+    assert torch.autograd.gradcheck(causal_means, (scores, values))
+    torch.testing.assert_close(causal_means(scores, values)[:, :, 0], values[:, :, 0])  # alone in its softmax
+    none = causal_means(scores[:0], values[:0])
+    none.sum().backward()
+    assert none.shape == (0, 2, 7, 4)
+
+
+def test_compiled_means_of_scores_far_apart_are_no_nan():
+    scores = torch.tensor([[0.0, 0.0], [-1e4, 1e4]], requires_grad=True)
+    values = torch.tensor([[1.0], [2.0]], requires_grad=True)
+    got = causal_means(scores, values)
+    assert got.tolist() == [[1.0], [2.0]]
+    got.sum().backward()
+    assert scores.grad.abs().max() < 1e-30
+    assert values.grad.tolist() == [[1.0], [1.0]]
 
 
 def test_any_positions_may_be_asked_about():

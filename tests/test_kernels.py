@@ -241,6 +241,17 @@ def test_additive_scores(form, batch):
     assert_all_close(*(with_gradients(output, [query, key, weight]) for output in outputs), rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_additive_scores_of_which_only_those_so_far_are_read(form, batch):
+    query, key, weight = (torch.randn(shape, requires_grad=True) for shape in ((*batch, 5, 9), (*batch, 5, 9), (9,)))
+    read = torch.ones(5, 5).tril().bool()
+    outputs = [
+        [function(query, key, weight, **options).masked_fill(~read, 0.0)]
+        for function, options in ((additive_scores, {"causal": True}), (reference.additive_scores, {}))
+    ]
+    assert_all_close(*(with_gradients(output, [query, key, weight]) for output in outputs), rtol=1e-5)
+
+
 def test_additive_scores_saturate_without_nan(form):
     query = torch.tensor([[-200.0], [-60.0], [60.0], [200.0]], requires_grad=True)
     key = torch.tensor([[-70.0], [0.0], [60.0], [-60.0], [70.0]], requires_grad=True)

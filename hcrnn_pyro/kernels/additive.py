@@ -24,6 +24,7 @@ def additive_scores(
     query: Float[Tensor, "*batch queries hidden"],
     key: Float[Tensor, "*batch keys hidden"],
     weight: Float[Tensor, " hidden"],
+    causal: bool = False,
 ) -> Float[Tensor, "*batch queries keys"]:
     """sum_h v_h sigmoid(query_h + key_h) for every pair; differentiable once.
 
@@ -34,28 +35,30 @@ def additive_scores(
         query: one for each question.
         key: one for each thing asked about.
         weight: v.
+        causal: whether the scores of keys behind the query's place are never read, and need not be right.
     """
     rows = [tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (query, key)]
-    result: Tensor = _AdditiveScores.apply(*rows, weight)
+    result: Tensor = _AdditiveScores.apply(*rows, weight, causal)
     return result.view(*query.shape[:-1], key.shape[-2])
 
 
 class _AdditiveScores(Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor, causal: bool) -> Tensor:
         query_factor, key_factor = (
             factor_(tensor.clone(memory_format=torch.contiguous_format)) for tensor in (query, key)
         )
         ctx.save_for_backward(query_factor, key_factor, weight)
-        return scores(query_factor, key_factor, weight)
+        ctx.causal = causal
+        return scores(query_factor, key_factor, weight, causal)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query_factor, key_factor, weight = ctx.saved_tensors
-        grads = tuple(torch.zeros_like(tensor) for tensor in (query_factor, key_factor, weight))
-        add_gradients(query_factor, key_factor, grad.contiguous(), *grads)
-        return grads[0].mul_(weight), grads[1].mul_(weight), grads[2]
+        to_query, to_key, to_weight = (torch.zeros_like(tensor) for tensor in (query_factor, key_factor, weight))
+        add_gradients(query_factor, key_factor, grad.contiguous(), to_query, to_key, to_weight, ctx.causal)
+        return to_query.mul_(weight), to_key.mul_(weight), to_weight, None
 
 
 def factor_(value: Tensor) -> Tensor:
@@ -68,11 +71,12 @@ def scores(
     query_factor: Float[Tensor, "rows queries hidden"],
     key_factor: Float[Tensor, "rows keys hidden"],
     weight: Float[Tensor, " hidden"],
+    causal: bool = False,
 ) -> Float[Tensor, "rows queries keys"]:
-    """The scores, from the factors of queries and keys."""
+    """The scores, from the factors of queries and keys; if ``causal``, those of keys k > q may be anything."""
     if forms.is_for_loops(query_factor):
         result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
-        loops.scores(*_arrays(query_factor, key_factor, weight, result))
+        loops.scores(*_arrays(query_factor, key_factor, weight), causal, result.numpy())
         return result
     if forms.is_for_fused_kernels(query_factor):
         from hcrnn_pyro.kernels.gpu import additive as on_gpu  # Triton is there for a GPU only
@@ -88,10 +92,15 @@ def add_gradients(
     grad_query: Float[Tensor, "rows queries hidden"],
     grad_key: Float[Tensor, "rows keys hidden"],
     grad_weight: Float[Tensor, " hidden"],
+    causal: bool = False,
 ) -> None:
-    """Add the gradients of :func:`scores` to the last three; query's and key's lack their common factor v."""
+    """Add the gradients of :func:`scores` to ``grad_...``; query's and key's lack their common factor v.
+
+    If ``causal``, ``grad`` is 0 where k > q.
+    """
     if forms.is_for_loops(query_factor):
-        loops.add_gradients(*_arrays(query_factor, key_factor, grad, grad_query, grad_key, grad_weight))
+        sums = _arrays(grad_query, grad_key, grad_weight)
+        loops.add_gradients(*_arrays(query_factor, key_factor, grad), causal, *sums)
         return
     if forms.is_for_fused_kernels(query_factor):
         from hcrnn_pyro.kernels.gpu import additive as on_gpu

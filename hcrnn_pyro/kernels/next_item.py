@@ -11,14 +11,18 @@ Axes: N predictions, V items (column 0 is padding and never counts), E embedding
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, no_type_check
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 
+from hcrnn_pyro.kernels import forms
+from hcrnn_pyro.kernels.exponentials import exponentials_
+from hcrnn_pyro.kernels.loops import compiled
 from hcrnn_pyro.seen import SeenItems
 
 BLOCK = 2**18  # scores of a block: a megabyte of float32 stays in a processor's cache
@@ -55,7 +59,7 @@ class _TargetLogProbs(Function):
         for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=keep):
             # Where all items of a block are excluded its largest score is -inf, and -inf - -inf would not be a number.
             largest = scores.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).min)
-            total = scores.sub_(largest).exp_().sum(dim=1, keepdim=True)
+            total = exponentials_(scores, largest)
             running = log_normaliser[rows]
             torch.logaddexp(running, total.log_().add_(largest), out=running)
             if keep:
@@ -115,16 +119,39 @@ def _blocks(
     memory = features.new_empty(0 if own_memory else height * width)
     for top in range(0, len(features), height):
         rows = slice(top, min(top + height, len(features)))
-        forbidden = None if seen is None else seen.at(rows)
+        forbid = None if seen is None else _forbidder(seen, rows, features)
         for left in range(1, len(item_embeddings), width):
             items = slice(left, min(left + width, len(item_embeddings)))
             shape = (rows.stop - rows.start, items.stop - items.start)
             scores = features.new_empty(shape) if own_memory else memory[: shape[0] * shape[1]].view(shape)
             torch.mm(features[rows], item_embeddings[items].T, out=scores)
-            if forbidden is not None:
-                inside = ((forbidden >= items.start) & (forbidden < items.stop)).nonzero(as_tuple=True)
-                scores[inside[0], forbidden[inside] - items.start] = -torch.inf
+            if forbid is not None:
+                forbid(scores, items.start)
             yield rows, items, scores
+
+
+def _forbidder(seen: SeenItems, rows: slice, like: Tensor) -> Callable[[Tensor, int], None]:
+    """What gives minus infinity to seen items, in scores of some predictions for the items from a first one on."""
+    if forms.is_for_loops(like):
+        which = [tensor.numpy() for tensor in (seen.items, seen.rows[rows], seen.positions[rows])]
+        return lambda scores, first: _forbid(scores.numpy(), first, *which)
+    forbidden = seen.at(rows)
+
+    def forbid(scores: Tensor, first: int) -> None:
+        inside = ((forbidden >= first) & (forbidden < first + scores.shape[1])).nonzero(as_tuple=True)
+        scores[inside[0], forbidden[inside] - first] = -torch.inf
+
+    return forbid
+
+
+@compiled
+@no_type_check
+def _forbid(scores, first, events, rows, positions):
+    for prediction in range(scores.shape[0]):
+        for t in range(positions[prediction] + 1):
+            column = events[rows[prediction], t] - first
+            if 0 <= column < scores.shape[1]:
+                scores[prediction, column] = -np.inf
 
 
 def _probabilities(
@@ -132,4 +159,5 @@ def _probabilities(
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
     """The blocks again, as probabilities."""
     for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=False):
-        yield rows, items, scores.sub_(log_normaliser[rows]).exp_(), log_normaliser[rows]
+        exponentials_(scores, log_normaliser[rows])
+        yield rows, items, scores, log_normaliser[rows]

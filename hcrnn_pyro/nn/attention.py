@@ -13,8 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Score = Callable[[Tensor, Tensor], Tensor]
-"""Queries (*batch, Q, .) and keys (*batch, T, .) -> scores (*batch, Q, T)."""
+from hcrnn_pyro.kernels import Kernel, forms
+from hcrnn_pyro.kernels.causal import causal_means
+
+Score = Callable[..., Tensor]
+"""(query (*batch, Q, .), key (*batch, T, .), causal=False) -> scores (*batch, Q, T).
+
+With ``causal`` there are as many queries as keys, and no score of a key behind its query is read.
+"""
 
 CHUNK = 32  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
 LONG = 200  # from so many keys on, training recomputes the scores instead of keeping them: memory stays linear in T
@@ -27,6 +33,7 @@ def attend(
     value: Float[Tensor, "*batch time value_size"],
     positions: Int[Tensor, "rows queries"],
     normalise: bool = True,
+    kernel: Kernel = "fast",
 ) -> Float[Tensor, "*batch queries value_size"]:
     """sum_j alpha_tj value_j with alpha_t = softmax_{j<=t}(score), for every query t.
 
@@ -37,9 +44,12 @@ def attend(
         value: one for each time.
         positions: t of each query, 0..T-1; either all of them in order, or any.
         normalise: whether weights are the softmax of the scores, or the scores themselves.
+        kernel: ``fast`` for compiled loops where they apply: on a CPU, for all positions of no long sequence.
     """
     time = value.shape[-2]
     in_order = positions.shape[-1] == time  # then no query of a chunk sees a key behind the chunk
+    if kernel == "fast" and in_order and normalise and time <= LONG and forms.is_for_loops(value):
+        return causal_means(score(query, key, causal=True), value)
     parts = []
     for start in range(0, positions.shape[-1], CHUNK):
         stop = start + CHUNK

@@ -29,7 +29,7 @@ class SingleReadout(nn.Module):
 
     def __init__(self, embedding_size: int, hidden_size: int, kernel: Kernel = "fast") -> None:
         super().__init__()
-        self.additive_scores = additive_scores if kernel == "fast" else reference.additive_scores
+        self.kernel = kernel
         self.output_size = 2 * hidden_size
         self.query = nn.Linear(hidden_size, hidden_size, bias=False)  # W_ha1
         self.key = nn.Linear(hidden_size, hidden_size, bias=False)  # W_ha2
@@ -52,14 +52,20 @@ class SingleReadout(nn.Module):
             positions: 0..T-1; either all of them in order, or any.
         """
         current = at_positions(hidden, positions)
-        channel = attend(self.temporary_score, self.query(current), self.key(hidden), hidden, positions)
+        query, key = self.query(current), self.key(hidden)
+        channel = attend(self.temporary_score, query, key, hidden, positions, kernel=self.kernel)
         return torch.cat([channel, current], dim=-1)
 
     def temporary_score(
-        self, query: Float[Tensor, "*batch queries hidden"], key: Float[Tensor, "*batch time hidden"]
+        self,
+        query: Float[Tensor, "*batch queries hidden"],
+        key: Float[Tensor, "*batch time hidden"],
+        causal: bool = False,
     ) -> Float[Tensor, "*batch queries time"]:
         """The scores under alpha^h, of h_t W_ha1 and h_j W_ha2."""
-        return self.additive_scores(query, key, self.score)
+        if self.kernel == "reference":
+            return reference.additive_scores(query, key, self.score)
+        return additive_scores(query, key, self.score, causal)
 
 
 class BiChannelReadout(SingleReadout):
@@ -85,11 +91,14 @@ class BiChannelReadout(SingleReadout):
     def forward(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> Tensor:
         """See :meth:`SingleReadout.forward`."""
         query, key = self.local_query(at_positions(local_context, positions)), self.local_key(local_context)
-        channel = attend(self.local_score, query, key, hidden, positions)
+        channel = attend(self.local_score, query, key, hidden, positions, kernel=self.kernel)
         return torch.cat([channel, super().forward(hidden, local_context, positions)], dim=-1)
 
     def local_score(
-        self, query: Float[Tensor, "*batch queries embedding"], key: Float[Tensor, "*batch time embedding"]
+        self,
+        query: Float[Tensor, "*batch queries embedding"],
+        key: Float[Tensor, "*batch time embedding"],
+        causal: bool = False,
     ) -> Float[Tensor, "*batch queries time"]:
         """The scores under alpha^c, of c_t W_ca1 and c_j W_ca2."""
         return query @ key.mT * self.local_scale
