@@ -11,6 +11,7 @@ Axes: N predictions, V items (column 0 is padding and never counts), E embedding
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, no_type_check
 
@@ -116,14 +117,17 @@ def _blocks(
     most = ROWS if seen is None else min(ROWS, block // max(1, seen.items.shape[1]))
     height = max(1, min(len(features), most))
     width = max(1, block // height)
-    memory = features.new_empty(0 if own_memory else height * width)
+    # One piece even for all blocks: of several, the C library gives some back to the system at every step.
+    memory = features.new_empty(len(features) * (len(item_embeddings) - 1) if own_memory else height * width)
+    used = 0
     for top in range(0, len(features), height):
         rows = slice(top, min(top + height, len(features)))
         forbid = None if seen is None else _forbidder(seen, rows, features)
         for left in range(1, len(item_embeddings), width):
             items = slice(left, min(left + width, len(item_embeddings)))
             shape = (rows.stop - rows.start, items.stop - items.start)
-            scores = features.new_empty(shape) if own_memory else memory[: shape[0] * shape[1]].view(shape)
+            scores = memory[used : used + math.prod(shape)].view(shape)
+            used += scores.numel() if own_memory else 0
             torch.mm(features[rows], item_embeddings[items].T, out=scores)
             if forbid is not None:
                 forbid(scores, items.start)
