@@ -65,10 +65,7 @@ class STAMP(PlainModel):
         return self.head(self.dropout_out(torch.tanh(self.memory(memory[batch.scored])) * short))
 
     def score(
-        self,
-        query: Float[Tensor, "rows queries hidden"],
-        key: Float[Tensor, "rows time hidden"],
-        causal: bool = False,
+        self, query: Float[Tensor, "rows queries hidden"], key: Float[Tensor, "rows time hidden"]
     ) -> Float[Tensor, "rows queries time"]:
         """The weights a_j."""
-        return additive_scores(query, key, self.weight.weight.squeeze(0), causal)
+        return additive_scores(query, key, self.weight.weight.squeeze(0))

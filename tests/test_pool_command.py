@@ -131,3 +131,10 @@ def test_a_pool_of_no_use_says_so(here):
     run = load_run("markov")
     assert "which is what this pool gives" in _weights([run], LogPool((run.predictive,), (0.0,)))
     assert "(a temperature of 2.00)" in _weights([run], LogPool((run.predictive,), (0.5,)))
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=r"--device cuda: no CUDA device was found; use --device cpu or auto\."):
+        main(["--runs", str(tmp_path / "run"), "--out", str(tmp_path / "pool"), "--device", "cuda"])
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Causal attention, a few queries at a time, so that no (time x time) tensor is needed.
+"""Causal attention: in compiled loops for all queries of a sequence, or a few queries at a time where it is long.
 
 Axes: ``*batch`` rows, T time (the keys), Q queries, D size of a value.
 """
@@ -17,9 +17,10 @@ from hcrnn_pyro.kernels import Kernel, forms
 from hcrnn_pyro.kernels.causal import causal_means
 
 Score = Callable[..., Tensor]
-"""(query (*batch, Q, .), key (*batch, T, .), causal=False) -> scores (*batch, Q, T).
+"""Queries (*batch, Q, .) and keys (*batch, T, .) -> scores (*batch, Q, T).
 
-With ``causal`` there are as many queries as keys, and no score of a key behind its query is read.
+Where their softmax is taken, it may be asked with ``causal=True``: then there are as many queries as keys, and no score
+of a key behind its query is read.
 """
 
 CHUNK = 32  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
