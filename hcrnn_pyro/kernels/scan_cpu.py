@@ -127,15 +127,15 @@ def _blocks(inputs: ScanInputs) -> int:
 
 def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool, *groups: Any) -> None:
     """Run loops over all blocks of rows, on as many threads as torch uses; the result is the same on any number."""
-    if _blocks(inputs) == 0:
-        return
+    blocks = _blocks(inputs)
     arrays = [type(group)(*(_array(tensor) for tensor in group)) for group in groups]
-    ends = np.linspace(0, _blocks(inputs), 1 + min(torch.get_num_threads(), _blocks(inputs))).astype(int)
-    if len(ends) == 2:
-        loops(0, int(ends[1]), agreement, *arrays)
+    threads = min(torch.get_num_threads(), blocks)
+    if threads <= 1:
+        loops(0, blocks, agreement, *arrays)
         return
-    with ThreadPoolExecutor(len(ends) - 1) as pool:
-        done = [pool.submit(loops, int(a), int(b), agreement, *arrays) for a, b in pairwise(ends)]
+    ends = [blocks * thread // threads for thread in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = [pool.submit(loops, *part, agreement, *arrays) for part in pairwise(ends)]
     for part in done:
         part.result()  # raises what the part raised
 
