@@ -35,6 +35,7 @@ from hcrnn_pyro.distributed import (
 )
 from hcrnn_pyro.guide_refit import refit_guide
 from hcrnn_pyro.keeping import KeepBestAndLast
+from hcrnn_pyro.memory import hold_freed_memory
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights, save_weights
 from hcrnn_pyro.svi_module import VALIDATION_SCOPE, Interrupted, SVIModule
@@ -86,6 +87,7 @@ def fit(
         Diverged: when the loss is NaN, infinite or far above uniform guessing.
         Interrupted: when the user stops before the first epoch ends, so that there is no epoch to keep.
     """
+    hold_freed_memory()
     with process_group(), _folder(folder) as path:
         return _fit(model, guide, data, config, path, resume, keep_last)
 

@@ -14,6 +14,7 @@ from hcrnn_pyro.data.batches import Batch, make_batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.evaluation import Method, evaluate
+from hcrnn_pyro.memory import hold_freed_memory
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.svi_module import adam
 
@@ -29,6 +30,7 @@ class Bench:
     """
 
     def __init__(self, system: System, items: int, device: str, seed: int = 0) -> None:
+        hold_freed_memory()  # as training does
         pyro.set_rng_seed(seed)
         self.device = device
         self.counts_as_hcrnn = system.counts_as_hcrnn
