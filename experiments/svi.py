@@ -209,6 +209,10 @@ def _folder(config: SVIConfig, data: DataSet) -> Path:
     folder = config.out or _default_folder(config)
     if config.resume:
         check_data(folder, data)
+        added = read_config(folder).get("added_items", 0)
+        require(
+            not added, f"{folder} holds a run to which items were added, not one to be trained; resume the one before."
+        )
         if (folder / METRICS).is_file():
             (folder / CHECKPOINT).unlink(missing_ok=True)
     else:
@@ -241,7 +245,7 @@ def configuration(argv: list[str] | None) -> SVIConfig:
         return config
     if first.out is None:
         raise UserError("--resume needs --out: the folder of the run to continue.")
-    stored = _stored(read_config(Path(first.out)) | {"out": first.out, "resume": True})
+    stored = stored_config(read_config(Path(first.out)) | {"out": first.out, "resume": True})
     changed = changed_flags(stored, parse(SVIConfig, COMMAND, argv, default=stored))
     require(
         not changed,
@@ -259,7 +263,7 @@ def default_config(model: str) -> SVIConfig:
     return SVIConfig(pair=PairConfig(model), settings=default_settings(model))
 
 
-def _stored(content: dict[str, Any]) -> SVIConfig:
+def stored_config(content: dict[str, Any]) -> SVIConfig:
     """What a run was asked for, from its ``config.json``."""
     settings = from_dict(type(default_settings(content["pair"]["model"])), content["settings"])
     return from_dict(SVIConfig, content | {"settings": settings})
@@ -272,7 +276,7 @@ def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
     require(bool(run.metrics), f"--refit: {folder} is not finished. Finish it with --resume.")
     again = run.config.get("refit")
     require(not again, f"--refit: {folder} is a refit itself. Refit the run in {again}.")
-    stored = _stored(run.config | {"out": None, "resume": False, "refit": str(folder)})
+    stored = stored_config(run.config | {"out": None, "resume": False, "refit": str(folder)})
     best = best_epoch(folder)
     if best is not None:
         stored = replace(stored, training=replace(stored.training, epochs=best + 1))

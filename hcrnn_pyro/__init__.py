@@ -7,6 +7,7 @@ from hcrnn_pyro.data.sources import DataConfig, load_data
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.metrics import contributions
+from hcrnn_pyro.new_items import add_items
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.runs import Run, load_run
 from hcrnn_pyro.slices import label_predictions, slice_metrics
@@ -23,6 +24,7 @@ __all__ = [
     "Run",
     "TrainingConfig",
     "UserError",
+    "add_items",
     "contributions",
     "evaluate",
     "fit",

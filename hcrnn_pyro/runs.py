@@ -74,6 +74,15 @@ class Run:
 
 
 def start_run(folder: Path, config: dict[str, Any], data: DataSet) -> None:
+    """Open the folder of a run on some data.
+
+    Raises:
+        UserError: when the folder holds anything already, or cannot be made.
+    """
+    open_run(folder, {"format": RUN_FORMAT, "data_sha1": data.fingerprint, **config}, data.items)
+
+
+def open_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None:
     """Open a run folder: the config and the vocabulary.
 
     Raises:
@@ -84,9 +93,9 @@ def start_run(folder: Path, config: dict[str, Any], data: DataSet) -> None:
             raise UserError(f"{folder} holds another run. Continue it with --resume, or choose another --out.")
         raise UserError(f"{folder} is not an empty folder. Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / CONFIG, {"format": RUN_FORMAT, "data_sha1": data.fingerprint, **config})
+    write_json(folder / CONFIG, config)
     with whole_file(folder / ITEMS) as temporary:
-        data.items.to_parquet(temporary, index=False)
+        items.to_parquet(temporary, index=False)
 
 
 def check_data(folder: Path, data: DataSet) -> None:
