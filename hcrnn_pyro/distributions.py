@@ -115,11 +115,15 @@ class ItemsAtPositions(TorchDistribution):
 class NextItem(ItemsAtPositions):
     """p(y | features): the logits of a scored position are features_t . item embeddings.
 
+    Where embeddings are uncertain, w_v ~ Normal(item embedding v, diag(variance v)), an item's odds are their mean over
+    the embeddings: E exp(f . w_v) = exp(f . mean_v + sum_d f_d^2 variance_vd / 2).
+
     Args:
         features: (*batch, N, E) what the model says after each scored position, rows first, then positions.
         item_embeddings: (V + 1, E), row 0 for padding.
         scored: (B, Q) which positions are scored; N of them.
         seen: the items of probability 0 at each prediction, besides padding; ``None`` for none.
+        variance: (V + 1, E) of the item embeddings; ``None`` where they are known.
     """
 
     def __init__(
@@ -128,7 +132,11 @@ class NextItem(ItemsAtPositions):
         item_embeddings: Float[Tensor, "columns embedding"],
         scored: Bool[Tensor, "rows queries"],
         seen: SeenItems | None = None,
+        variance: Float[Tensor, "columns embedding"] | None = None,
     ) -> None:
+        if variance is not None:
+            features = torch.cat([features, 0.5 * features.square()], dim=-1)
+            item_embeddings = torch.cat([item_embeddings, variance], dim=-1)
         self.item_embeddings = item_embeddings
         super().__init__(features, len(item_embeddings), scored, seen)
 

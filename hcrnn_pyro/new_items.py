@@ -1,8 +1,9 @@
 """Items that a run was not trained on, added to it without training, from what is known of them.
 
 Every row of a trained item table - embeddings, output weights - is regressed on the item's side information, and a new
-item gets the row that this predicts: the mean of its empirical-Bayes prior, given the items that were trained. How
-little that says is kept beside it, as a standard deviation.
+item gets the row that this predicts: the mean of its empirical-Bayes prior, given the items that were trained. The
+prior's variance goes with it: where a model's likelihood is one softmax, an item's odds are their mean over its
+embedding (:class:`hcrnn_pyro.distributions.NextItem`).
 
 Axes: V items of the run, n new items.
 """
@@ -67,6 +68,10 @@ def _check(run: Run, items: pd.DataFrame) -> None:
     require(len(items) > 0, "There is no new item in the table.")
     name = run.config["pair"]["model"]
     require(
+        "added_items" not in run.config,
+        f"{run.folder} has new items already. Add all of them together, to the run that was trained.",
+    )
+    require(
         has_parameters(run.model, run.guide),
         f"{name} has no parameters: it is counted, not trained, and of a new item there is nothing to count yet.",
     )
@@ -83,19 +88,23 @@ def _grow(
     """Fill a module for more items from one for fewer; (1, n) for each item table, the new rows' relative variance.
 
     A tensor with a row for each item is told by its first axis, the only one that grew. Rows of what is no parameter,
-    such as counts of targets, stay as they are made.
+    such as counts of targets, stay as they are made. A model with an output matrix gets its variance, too.
     """
-    learned = {name for name, _ in grown.named_parameters()}
-    before: dict[str, Tensor] = old.state_dict()
+    learned = dict(grown.named_parameters())
+    after: dict[str, Tensor] = grown.state_dict()
     uncertain = []
-    for name, tensor in grown.state_dict().items():
-        rows = len(before[name]) if tensor.shape != before[name].shape else None
-        tensor[:rows].copy_(before[name]) if tensor.dim() else tensor.copy_(before[name])
+    for name, trained in old.state_dict().items():
+        tensor = after[name]
+        rows = len(trained) if tensor.shape != trained.shape else None
+        tensor[:rows].copy_(trained) if tensor.dim() else tensor.copy_(trained)
         if rows is not None and name in learned:
-            table = before[name][1:].reshape(rows - 1, -1).double().cpu().numpy()  # without padding
+            table = trained[1:].reshape(rows - 1, -1).double().cpu().numpy()  # without padding
             mean, deviation = EvidenceRegression.fit(known, table, described.groups).predict(new)
             tensor[rows:] = torch.from_numpy(mean).view_as(tensor[rows:])
             uncertain.append(np.square(deviation).mean(axis=1)[None] / table.var(axis=0).mean())
+            if learned[name] is getattr(grown, "output_matrix", None):
+                grown.item_variance = torch.zeros_like(tensor)
+                grown.item_variance[rows:] = torch.from_numpy(deviation).square()
     return uncertain
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -184,6 +185,8 @@ def load_run(folder: str | Path) -> Run:
     require((folder / ITEMS).is_file(), f"{folder} has lost its vocabulary, {ITEMS}; restore it or train anew.")
     items = pd.read_parquet(folder / ITEMS)
     model, guide = build_pair(PairConfig(**config["pair"]), config["settings"], len(items))
+    if "added_items" in config and isinstance(output := getattr(model, "output_matrix", None), torch.Tensor):
+        model.item_variance = torch.zeros_like(output)
     load_weights(folder, model, guide)
     return Run(folder, config, model, guide, items, _read_metrics(folder / METRICS))
 

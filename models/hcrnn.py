@@ -104,11 +104,14 @@ class HCRNN(nn.Module):
 
     Attributes:
         item_embeddings: (V + 1, E) parameter, row 0 (padding) is zero.
+        item_variance: (V + 1, E) buffer, their variances where items were added without training; else ``None``.
         global_contexts: (K, E) parameter, M_global.
         prior: the prior on the context proportions.
 
     It also has what :class:`hcrnn_pyro.contracts.ContextModel` promises to a guide.
     """
+
+    item_variance: Tensor | None
 
     def __init__(self, variant: Variant, items: int, make_prior: MakePrior, **settings: Any) -> None:
         super().__init__()
@@ -124,6 +127,7 @@ class HCRNN(nn.Module):
         self.kernel = config.kernel
         self.prior = make_prior(config.contexts)
         self.item_embeddings = nn.Parameter(0.1 * torch.randn(items + 1, size).index_fill(0, torch.tensor(0), 0.0))
+        self.register_buffer("item_variance", None)
         self.global_contexts = nn.Parameter(0.1 * torch.randn(config.contexts, size))
         self.cell = make_cell(size, size)
         self.readout = make_readout(size, size, config.kernel)
@@ -158,7 +162,7 @@ class HCRNN(nn.Module):
         if self.training and self.sampler is not None:
             negatives = self.sampler(batch.targets[batch.scored])
             return SampledNextItem(features, self.item_embeddings, batch.scored, excluded, negatives)
-        return NextItem(features, self.item_embeddings, batch.scored, excluded)
+        return NextItem(features, self.item_embeddings, batch.scored, excluded, self.item_variance)
 
     def states(
         self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False
@@ -167,6 +171,11 @@ class HCRNN(nn.Module):
         items = self.dropout_in(self.embed(batch.inputs))
         per_step = batch.scope == "filtering"
         return recur(self.cell, items, theta, self.global_contexts, per_step, keep_gates, self.kernel)
+
+    @property
+    def output_matrix(self) -> Float[Tensor, "columns embedding"]:
+        """What features are compared with, a row for each item: the item embeddings, shared with the input."""
+        return self.item_embeddings
 
     def context_vectors(self) -> Float[Tensor, "contexts embedding"]:
         """M_global."""

@@ -74,7 +74,10 @@ class PlainModel(nn.Module):
 
     Attributes:
         item_embeddings: (V + 1, H) parameter, row 0 (padding) is zero.
+        item_variance: buffer of the output matrix' shape, its variances where items were added without training.
     """
+
+    item_variance: Tensor | None
 
     def __init__(self, items: int, config: PlainConfig) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class PlainModel(nn.Module):
         self.item_prior = ItemPrior(items, config.hidden, config.item_embeddings, config.item_scale)
         self.without_replacement = config.likelihood == "without-replacement"
         self.item_embeddings = item_table(items, config.hidden)
+        self.register_buffer("item_variance", None)
 
     def prepare(self, train: Sequences) -> None:
         """Start the item embeddings from the training part, where the settings say so, and place their prior."""
@@ -105,7 +109,7 @@ class PlainModel(nn.Module):
     def likelihood(self, batch: Batch) -> NextItem:
         """p(y | x): softmax of features . output matrix."""
         seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
-        return NextItem(self.features(batch), self.output_matrix, batch.scored, seen)
+        return NextItem(self.features(batch), self.output_matrix, batch.scored, seen, self.item_variance)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
         """What the model says after x_1..x_t, for the scored t of all rows."""

@@ -72,3 +72,16 @@ def test_log_probabilities_are_those_that_carry_gradients(monkeypatch):
         untracked = NextItem(features, EMBEDDINGS, SCORED).log_probs()
     assert tracked.requires_grad and not untracked.requires_grad
     torch.testing.assert_close(untracked, tracked.detach())
+
+
+def test_an_uncertain_items_odds_are_their_mean_over_its_embedding():
+    variance = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.3, 1.2], [0.5, 0.0]])
+    draws = EMBEDDINGS + variance.sqrt() * torch.randn(400_000, *EMBEDDINGS.shape)
+    odds = torch.einsum("ne,sve->snv", FEATURES, draws).exp().mean(dim=0)[:, 1:]
+    likelihood = NextItem(FEATURES, EMBEDDINGS, SCORED, variance=variance)
+    expected = odds / odds.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(likelihood.log_probs().exp()[:, 1:], expected, rtol=0.01, atol=0.0)
+    expanded = likelihood.expand(torch.Size([3, 2]))
+    torch.testing.assert_close(expanded.log_probs()[0], likelihood.log_probs())
+    targets = torch.tensor([[2, 3], [3, 0]])
+    torch.testing.assert_close(expanded.log_prob(targets)[1], likelihood.log_prob(targets))

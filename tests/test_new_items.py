@@ -76,6 +76,8 @@ def test_what_was_trained_keeps_its_weights_and_its_odds(here, tmp_path, name):
     odds = [scores[:, 1 : size + 1] - scores[:, 1:2] for scores in (before, after)]
     torch.testing.assert_close(odds[1], odds[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(after[:, 1:].exp().sum(dim=1), torch.ones(len(after)))
+    variance, output = again.model.item_variance, again.model.output_matrix
+    assert variance.shape == output.shape and not variance[: size + 1].any() and (variance[size + 1 :] > 0).all()
     certain, unheard = again.items["embedding_sd"].iloc[size:]
     assert again.items["embedding_sd"].iloc[:size].isna().all() and 0 < certain < unheard
     assert again.metrics == {} and (again.items["item_id"].iloc[:size] == run.items["item_id"]).all()
@@ -88,6 +90,8 @@ def test_the_command_names_uncertainty_and_neighbours(here, tmp_path, capsys):
     line = next(line for line in capsys.readouterr().out.split("\n") if line.startswith("Mine"))
     assert line.count(category) == 3
     assert load_run(tmp_path / "out").items["item_id"].iloc[-1] == "77"
+    with pytest.raises(UserError, match="has new items already"):
+        main(["--run", str(tmp_path / "out"), "--items", "new.csv", "--out", str(tmp_path / "further")])
     with pytest.raises(UserError, match="to which items were added"):
         train(["--resume", "--out", str(tmp_path / "out")])
 
