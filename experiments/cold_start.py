@@ -21,7 +21,7 @@ from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.devices import Device, torch_device
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import Method, evaluate, summarise
-from hcrnn_pyro.new_items import add_items
+from hcrnn_pyro.new_items import add_items, side_information
 from hcrnn_pyro.runs import Run, load_run, start_run
 from hcrnn_pyro.training import fit
 
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, leave out, train, add, evaluate, report."""
     options = parse(ColdStartOptions, COMMAND, argv)
     run = load_run(options.run)
+    side_information(run)  # before the training, which is in vain without it
     data = data_of_run(run, options.data_dir)
     chosen = _choose(data.catalogue_size, options)
     left, new = without_items(data, chosen), data.items[chosen]

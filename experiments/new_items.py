@@ -51,7 +51,7 @@ def read_items(path: Path) -> pd.DataFrame:
     """
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path).fillna("").astype(str)
+            return pd.read_parquet(path).astype("string").fillna("")
         return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # parsers' errors are ValueErrors
         raise UserError(f"--items: {path} cannot be read as a table of items: {str(error).strip()}") from error

@@ -82,7 +82,7 @@ class EvidenceRegression:
         offset = np.where(lacking, 0.0, features - self.centre)
         along = offset @ self.directions  # (n, r)
         outside = np.square(offset).sum(axis=1) - np.square(along).sum(axis=1)  # where the data say nothing of A
-        shrinkage = 1.0 / (self.strengths[:, None] / self.noise + 1.0 / self.prior)  # (r, D)
+        shrinkage = self.noise / (self.strengths[:, None] + self.noise / self.prior)  # (r, D) variance of A along each
         variance = self.noise * (1.0 + 1.0 / self.rows) + np.square(along) @ shrinkage
         variance += np.clip(outside, 0.0, None)[:, None] * self.prior
         for group in self.groups:

@@ -47,8 +47,8 @@ def add_items(run: Run, items: pd.DataFrame, folder: Path) -> Run:
         UserError: the model is counted, an item is known already or twice there, nothing is known of the run's items,
             or the folder is in use.
     """
+    described = side_information(run)
     _check(run, items)
-    described = SideInformation.of(run.items)
     items = items.astype({"item_id": str})
     vocabulary = pd.concat([run.items, items[[name for name in run.items if name in items]]], ignore_index=True)
     model, guide = build_pair(PairConfig(**run.config["pair"]), run.config["settings"], len(vocabulary))
@@ -63,18 +63,27 @@ def add_items(run: Run, items: pd.DataFrame, folder: Path) -> Run:
     return replace(run, folder=folder, model=model.eval(), guide=guide.eval(), items=vocabulary, metrics={})
 
 
-def _check(run: Run, items: pd.DataFrame) -> None:
-    require("item_id" in items, f"New items need a column item_id; got {', '.join(map(str, items.columns)) or 'none'}.")
-    require(len(items) > 0, "There is no new item in the table.")
-    name = run.config["pair"]["model"]
+def side_information(run: Run) -> SideInformation:
+    """What a run's catalogue tells of its items.
+
+    Raises:
+        UserError: nothing, or the run is of a model that is counted, or has been given new items already.
+    """
     require(
         "added_items" not in run.config,
         f"{run.folder} has new items already. Add all of them together, to the run that was trained.",
     )
     require(
         has_parameters(run.model, run.guide),
-        f"{name} has no parameters: it is counted, not trained, and of a new item there is nothing to count yet.",
+        f"{run.config['pair']['model']} has no parameters: it is counted, not trained, and of a new item there is nothing "
+        "to count yet.",
     )
+    return SideInformation.of(run.items)
+
+
+def _check(run: Run, items: pd.DataFrame) -> None:
+    require("item_id" in items, f"New items need a column item_id; got {', '.join(map(str, items.columns)) or 'none'}.")
+    require(len(items) > 0, "There is no new item in the table.")
     ids = items["item_id"].astype(str)
     twice, known = ids[ids.duplicated()], ids[ids.isin(run.items["item_id"])]
     require(len(twice) == 0, f"Item {twice.min()} is more than once among the new ones.")
@@ -101,7 +110,8 @@ def _grow(
             table = trained[1:].reshape(rows - 1, -1).double().cpu().numpy()  # without padding
             mean, deviation = EvidenceRegression.fit(known, table, described.groups).predict(new)
             tensor[rows:] = torch.from_numpy(mean).view_as(tensor[rows:])
-            uncertain.append(np.square(deviation).mean(axis=1)[None] / table.var(axis=0).mean())
+            spread = np.maximum(table.var(axis=0).mean(), np.finfo(np.float64).tiny)  # 0 before the first step
+            uncertain.append(np.square(deviation).mean(axis=1)[None] / spread)
             if learned[name] is getattr(grown, "output_matrix", None):
                 grown.item_variance = torch.zeros_like(tensor)
                 grown.item_variance[rows:] = torch.from_numpy(deviation).square()

@@ -7,12 +7,16 @@ import torch
 
 from experiments.cold_start import main as cold_start
 from experiments.cold_start import without_items
-from experiments.new_items import main
+from experiments.new_items import main, read_items
 from experiments.svi import main as train
 from hcrnn_pyro import DataConfig, UserError, load_data, load_run
+from hcrnn_pyro.counting import CountingConfig
 from hcrnn_pyro.data.batches import make_batch
 from hcrnn_pyro.new_items import add_items, nearest_items
+from hcrnn_pyro.pair import PairConfig, build_pair
+from hcrnn_pyro.runs import save_weights, start_run
 from hcrnn_pyro.side_information import SideInformation
+from models import MODELS
 
 FLAGS = ["--hidden", "16", "--contexts", "4", "--lr", "0.02", "--batch-size", "32", "--epochs", "6"]
 FLAGS += ["--item-embeddings", "spectral", "--evaluation", "one-pass"]
@@ -37,7 +41,7 @@ def new_of(*rows):
     return pd.DataFrame(rows, columns=["item_id", "title", "categories"])
 
 
-def batch_of(run, length=12):
+def batch_of(length=12):
     data = load_data(DataConfig())
     return make_batch(data.test, np.arange(5), np.full(5, length), "filtering")
 
@@ -70,7 +74,7 @@ def test_what_was_trained_keeps_its_weights_and_its_odds(here, tmp_path, name):
         run, new_of(["n1", "", run.items["categories"][0]], ["n2", None, "unheard of"]), tmp_path / "more"
     )
     again = load_run(tmp_path / "more")
-    batch, size = batch_of(run), len(run.items)
+    batch, size = batch_of(), len(run.items)
     before, after, read = (one.predictive(batch) for one in (run, added, again))
     assert after.shape[1] == before.shape[1] + 2 and torch.equal(after, read)
     odds = [scores[:, 1 : size + 1] - scores[:, 1:2] for scores in (before, after)]
@@ -96,6 +100,29 @@ def test_the_command_names_uncertainty_and_neighbours(here, tmp_path, capsys):
         train(["--resume", "--out", str(tmp_path / "out")])
 
 
+def test_tables_of_every_kind_are_read_as_text(tmp_path):
+    table = pd.DataFrame({"item_id": [7, 8], "title": ["One (1999)", None]})
+    table.to_parquet(tmp_path / "t.parquet")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    table.to_csv(tmp_path / "t.tsv", index=False, sep="\t")
+    for kind in ("parquet", "csv", "tsv"):
+        assert read_items(tmp_path / f"t.{kind}").to_numpy().tolist() == [["7", "One (1999)"], ["8", ""]]
+
+
+@pytest.mark.parametrize("name", [name for name, make in MODELS.items() if not issubclass(make.config, CountingConfig)])
+def test_every_model_that_is_trained_takes_new_items(here, tmp_path, name):
+    data, pair = load_data(DataConfig()), PairConfig(name)
+    settings = {"hidden": 8}
+    model, guide = build_pair(pair, settings, data.catalogue_size)
+    start_run(tmp_path / "first", {"pair": vars(pair), "settings": settings}, data)
+    save_weights(tmp_path / "first", model, guide)
+    category = data.items["categories"][0]
+    add_items(load_run(tmp_path / "first"), new_of(["n1", "", category], ["n2", "", None]), tmp_path / "more")
+    log_probs = load_run(tmp_path / "more").predictive(batch_of())
+    assert log_probs.shape[1] == data.catalogue_size + 3
+    torch.testing.assert_close(log_probs[:, 1:].exp().sum(dim=1), torch.ones(len(log_probs)))
+
+
 @pytest.mark.parametrize(
     ("run", "content", "sentence"),
     [
@@ -112,6 +139,14 @@ def test_what_cannot_be_added_is_refused_in_a_sentence(here, tmp_path, run, cont
     (tmp_path / "items.csv").write_text(content)
     with pytest.raises(UserError, match=sentence):
         main(["--run", run, "--items", str(tmp_path / "items.csv"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_can_take_no_items_is_refused_before_it_is_trained_anew(here, tmp_path):
+    with pytest.raises(UserError, match="counted, not trained"):
+        cold_start(["--run", "markov", "--out", str(tmp_path / "out")])
+    with pytest.raises(UserError, match=r"a share between 0 and 1; got 1\.0"):
+        cold_start(["--run", "run", "--held-out", "1", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
 
