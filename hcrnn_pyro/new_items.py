@@ -75,8 +75,8 @@ def side_information(run: Run) -> SideInformation:
     )
     require(
         has_parameters(run.model, run.guide),
-        f"{run.config['pair']['model']} has no parameters: it is counted, not trained, and of a new item there is nothing "
-        "to count yet.",
+        f"{run.config['pair']['model']} has no parameters: it is counted, not trained, and of a new item there is "
+        "nothing to count yet.",
     )
     return SideInformation.of(run.items)
 
