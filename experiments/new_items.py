@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiments.command import run_command
 from experiments.options import parse
-from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.new_items import UNCERTAINTY, add_items, nearest_items
 from hcrnn_pyro.runs import Run, load_run
 
@@ -52,9 +52,14 @@ def read_items(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path).astype("string").fillna("")
-        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # parsers' errors are ValueErrors
         raise UserError(f"--items: {path} cannot be read as a table of items: {str(error).strip()}") from error
+    require(  # else the first column would be taken for names of rows, and every value for its neighbour's
+        isinstance(table.index, pd.RangeIndex),
+        f"--items: the rows of {path} have more values than its header has names. Quote a title that has a comma.",
+    )
+    return table
 
 
 def _report(run: Run, added: int) -> str:

@@ -84,6 +84,7 @@ def side_information(run: Run) -> SideInformation:
 def _check(run: Run, items: pd.DataFrame) -> None:
     require("item_id" in items, f"New items need a column item_id; got {', '.join(map(str, items.columns)) or 'none'}.")
     require(len(items) > 0, "There is no new item in the table.")
+    require(not (items["item_id"].isna() | (items["item_id"] == "")).any(), "A new item has no item_id.")
     ids = items["item_id"].astype(str)
     twice, known = ids[ids.duplicated()], ids[ids.isin(run.items["item_id"])]
     require(len(twice) == 0, f"Item {twice.min()} is more than once among the new ones.")

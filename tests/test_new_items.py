@@ -81,6 +81,7 @@ def test_what_was_trained_keeps_its_weights_and_its_odds(here, tmp_path, name):
     torch.testing.assert_close(odds[1], odds[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(after[:, 1:].exp().sum(dim=1), torch.ones(len(after)))
     variance, output = again.model.item_variance, again.model.output_matrix
+    assert torch.equal(output[: size + 1], run.model.output_matrix)
     assert variance.shape == output.shape and not variance[: size + 1].any() and (variance[size + 1 :] > 0).all()
     certain, unheard = again.items["embedding_sd"].iloc[size:]
     assert again.items["embedding_sd"].iloc[:size].isna().all() and 0 < certain < unheard
@@ -130,6 +131,8 @@ def test_every_model_that_is_trained_takes_new_items(here, tmp_path, name):
         ("run", "item_id\na\na\n", "Item a is more than once"),
         ("run", "name\na\n", "need a column item_id; got name"),
         ("run", "item_id\n", "no new item"),
+        ("run", "item_id,title\na,One, The (1999)\n", "Quote a title that has a comma"),
+        ("run", "item_id,title\n,One\n", "A new item has no item_id"),
         ("run", "", "cannot be read as a table of items"),
         ("markov", "item_id\na\n", "counted, not trained"),
         ("absent", "item_id\na\n", "holds no run"),
