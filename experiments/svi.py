@@ -43,6 +43,7 @@ from hcrnn_pyro.distributed import (
 )
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.evaluation import SCOPE_OF, EvaluationConfig, evaluate, evaluate_parts, summarise
+from hcrnn_pyro.nn.event_inputs import require_times
 from hcrnn_pyro.pair import NONE, PairConfig, build_pair, default_settings
 from hcrnn_pyro.posterior.activity import posterior_activity
 from hcrnn_pyro.prediction import PosteriorPredictive
@@ -150,6 +151,7 @@ def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
     model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
     _refuse_training_flags(config, model, guide)
     _refuse_scopes(config, model, guide, data)
+    require_times(model, data.train)
     return model, guide
 
 

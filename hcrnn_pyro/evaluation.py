@@ -90,9 +90,7 @@ def _portions(batch: Batch, most: int) -> Iterator[Batch]:
     for chosen in positions.split(most) if len(positions) else ():
         scored = torch.zeros_like(batch.scored)
         scored.view(-1)[chosen] = True
-        rows = scored.any(dim=1)
-        names = ("inputs", "lengths", "targets", "rows")
-        yield replace(batch, scored=scored[rows], **{name: getattr(batch, name)[rows] for name in names})
+        yield replace(batch, scored=scored).take(scored.any(dim=1))
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ from hcrnn_pyro.distributed import (
 from hcrnn_pyro.guide_refit import refit_guide
 from hcrnn_pyro.keeping import KeepBestAndLast
 from hcrnn_pyro.memory import hold_freed_memory
+from hcrnn_pyro.nn.event_inputs import require_times
 from hcrnn_pyro.progress import RunProgress
 from hcrnn_pyro.runs import CHECKPOINT, HISTORY, load_weights, save_weights
 from hcrnn_pyro.svi_module import VALIDATION_SCOPE, Interrupted, SVIModule
@@ -84,6 +85,7 @@ def fit(
         keep_last: train for all epochs, and hold the weights of the last: for a validation part that is trained on.
 
     Raises:
+        UserError: the model reads times that the data do not have.
         Diverged: when the loss is NaN, infinite or far above uniform guessing.
         Interrupted: when the user stops before the first epoch ends, so that there is no epoch to keep.
     """
@@ -101,6 +103,7 @@ def _fit(
     resume: bool,
     keep_last: bool,
 ) -> FitResult:
+    require_times(model, data.train)
     if isinstance(model, Prepared):
         model.prepare(data.train)
     if not has_parameters(model, guide):

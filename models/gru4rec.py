@@ -19,6 +19,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.distributions import NextItem
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.nn.dropout import Dropout
+from hcrnn_pyro.nn.event_inputs import EventInputs
 from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.ranking_losses import RankedNextItem, in_batch_negatives
 
@@ -52,7 +53,7 @@ class GRU4Rec(UntiedModel):
         self.loss = config.loss
         self.recurrence = RECURRENCES[recurrence](config.hidden, config.hidden, batch_first=True)
         glorot_(self.recurrence)
-        self.dropout_in = Dropout(config.dropout_in)
+        self.event_inputs = EventInputs(config.hidden, config.dropout_in, config.time_intervals)
         self.dropout_out = Dropout(config.dropout_out)
         self.head = ResidualHead(config.hidden, config.head_layers, config.dropout_out)
 
@@ -65,6 +66,6 @@ class GRU4Rec(UntiedModel):
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
         """The states h_t, through the head, and a 1."""
-        hidden, _ = self.recurrence(self.dropout_in(self.embed(batch.inputs)))
+        hidden, _ = self.recurrence(self.event_inputs(self.embed(batch.inputs), batch))
         states = self.dropout_out(at_positions(hidden, batch.queries)[batch.scored])
         return self.with_bias(self.head(states))

@@ -33,6 +33,7 @@ from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
 from hcrnn_pyro.nn.dropout import Dropout
+from hcrnn_pyro.nn.event_inputs import EventInputs
 from hcrnn_pyro.nn.head import LinearHead, check_head_layers
 from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
@@ -66,6 +67,8 @@ class HCRNNConfig:
     """Dropout before the output layer."""
     head_layers: int = 0
     """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none, as in the paper."""
+    time_intervals: bool = False
+    """Read how long ago the event before each one was, where the data have times."""
     item_embeddings: ItemEmbeddings = "flat"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None
@@ -133,7 +136,7 @@ class HCRNN(nn.Module):
         self.readout = make_readout(size, size, config.kernel)
         self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # W_B
         nn.init.xavier_uniform_(self.to_item_space.weight)
-        self.dropout_in = Dropout(config.dropout_in)
+        self.event_inputs = EventInputs(size, config.dropout_in, config.time_intervals)
         self.dropout_out = Dropout(config.dropout_out)
 
     def prepare(self, train: Sequences) -> None:
@@ -168,7 +171,7 @@ class HCRNN(nn.Module):
         self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False
     ) -> ScanResult:
         """Run the recurrence over a batch: h_t, c_t and, if asked, what each gate decided."""
-        items = self.dropout_in(self.embed(batch.inputs))
+        items = self.event_inputs(self.embed(batch.inputs), batch)
         per_step = batch.scope == "filtering"
         return recur(self.cell, items, theta, self.global_contexts, per_step, keep_gates, self.kernel)
 

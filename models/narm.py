@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.nn.dropout import Dropout
+from hcrnn_pyro.nn.event_inputs import EventInputs
 from hcrnn_pyro.nn.head import LinearHead
 from hcrnn_pyro.nn.readouts import SingleReadout
 
@@ -43,11 +44,11 @@ class NARM(PlainModel):
         self.to_item_space = LinearHead(self.readout.output_size, size, config.head_layers, config.dropout_out)  # B
         glorot_(self.recurrence)
         nn.init.xavier_uniform_(self.to_item_space.weight)
-        self.dropout_in = Dropout(config.dropout_in)
+        self.event_inputs = EventInputs(size, config.dropout_in, config.time_intervals)
         self.dropout_out = Dropout(config.dropout_out)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
         """B [c_t; h_t]."""
-        hidden, _ = self.recurrence(self.dropout_in(self.embed(batch.inputs)))
+        hidden, _ = self.recurrence(self.event_inputs(self.embed(batch.inputs), batch))
         readout = self.readout(hidden, hidden, batch.queries)[batch.scored]
         return self.to_item_space(self.dropout_out(readout))

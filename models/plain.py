@@ -57,6 +57,8 @@ class DropoutConfig(PlainConfig):
     """Dropout before the output layer."""
     head_layers: int = 0
     """Hidden layers, each 4 H wide, of a feed-forward part of the output layer; 0: none, as in the model's paper."""
+    time_intervals: bool = False
+    """Read how long ago the event before each one was, where the data have times."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

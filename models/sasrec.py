@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.attention import at_positions
-from hcrnn_pyro.nn.dropout import Dropout
+from hcrnn_pyro.nn.event_inputs import EventInputs
 from hcrnn_pyro.nn.head import ResidualHead, check_head_layers
 
 from .plain import PlainConfig, PlainModel
@@ -39,6 +39,8 @@ class SASRecConfig(PlainConfig):
     """Dropout on embedded inputs, attention weights and the output of every layer (0.2 suits dense data)."""
     head_layers: int = 0
     """Hidden layers, each 4 H wide, of a feed-forward part of the output layer; 0: none, as in the model's paper."""
+    time_intervals: bool = False
+    """Read how long ago the event before each one was, where the data have times."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +76,7 @@ class SASRec(PlainModel):
         size = config.hidden
         self.positions = nn.Embedding(config.positions, size)
         nn.init.normal_(self.positions.weight, std=0.1)
-        self.dropout = Dropout(config.dropout)
+        self.event_inputs = EventInputs(size, config.dropout, config.time_intervals)
         block = nn.TransformerEncoderLayer(
             size, config.heads, dim_feedforward=size, dropout=config.dropout, batch_first=True, norm_first=True
         )
@@ -91,7 +93,7 @@ class SASRec(PlainModel):
         embedded = self.embed(batch.inputs)
         steps = torch.arange(batch.inputs.shape[1], device=batch.inputs.device)
         places = self.positions(steps.clamp(max=self.positions.num_embeddings - 1))
-        inputs = self.dropout(embedded * math.sqrt(embedded.shape[-1]) + places)
+        inputs = self.event_inputs(embedded * math.sqrt(embedded.shape[-1]) + places, batch)
         mask = nn.Transformer.generate_square_subsequent_mask(len(steps), device=steps.device, dtype=inputs.dtype)
         states: Tensor = self.blocks(inputs, mask=mask, is_causal=True)
         return states

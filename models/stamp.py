@@ -23,6 +23,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
 from hcrnn_pyro.nn.dropout import Dropout
+from hcrnn_pyro.nn.event_inputs import EventInputs
 from hcrnn_pyro.nn.head import ResidualHead
 from hcrnn_pyro.nn.readouts import means_so_far
 
@@ -51,13 +52,13 @@ class STAMP(PlainModel):
         self.last = nn.Linear(size, size)  # W_t, b_t
         for layer in self.children():
             glorot_(layer)
-        self.dropout_in = Dropout(config.dropout_in)
+        self.event_inputs = EventInputs(size, config.dropout_in, config.time_intervals)
         self.dropout_out = Dropout(config.dropout_out)
         self.head = ResidualHead(size, config.head_layers, config.dropout_out)
 
     def features(self, batch: Batch) -> Float[Tensor, "predictions size"]:
         """h_s h_t, unit by unit, through the head."""
-        items = self.dropout_in(self.embed(batch.inputs))
+        items = self.event_inputs(self.embed(batch.inputs), batch)
         last, mean = (at_positions(x, batch.queries) for x in (items, means_so_far(items)))
         query = self.query_last(last) + self.query_mean(mean)
         memory = attend(self.score, query, self.key(items), items, batch.queries, normalise=False)

@@ -26,7 +26,7 @@ the training's steps the temporary context is missing (m_t = 0), and only theta 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -76,6 +76,8 @@ class SwitchingConfig:
     """Chance d that a step redraws its context from theta: 1 at every step; below 1 it is learned from there."""
     head_layers: int = 0
     """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none."""
+    time_intervals: bool = False
+    """Read how long ago the event before each one was, where the data have times."""
     item_embeddings: ItemEmbeddings = "spectral"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None
@@ -186,7 +188,7 @@ class SwitchingHCRNN(HCRNN):
     ) -> tuple[Float[Tensor, "predictions columns"], Float[Tensor, "predictions columns"]]:
         """a_t at the scored positions, minus infinity for what cannot follow; and that alone: 0 or minus infinity."""
         equal = self.item_embeddings.new_full((batch.size, self.contexts), 1.0 / self.contexts)
-        one_theta = Batch(batch.inputs, batch.lengths, batch.targets, batch.scored, batch.rows)
+        one_theta = replace(batch, scope="sequence")
         states = self.states(one_theta, equal)  # theta acts through the contexts alone
         readout = self.readout(states.hidden, states.local_context, batch.queries)[batch.scored]
         logits = self.to_item_space(self.dropout_out(readout)) @ self.item_embeddings.T
@@ -216,7 +218,7 @@ class SwitchingHCRNN(HCRNN):
 def every_position(batch: Batch) -> Batch:
     """The same rows with a query after every input."""
     scope: Scope = "filtering" if batch.scope == "filtering" else "sequence"
-    return Batch(batch.inputs, batch.lengths, batch.inputs, batch.valid, batch.rows, scope)
+    return replace(batch, targets=batch.inputs, scored=batch.valid, scope=scope)
 
 
 def at_queries(values: Tensor, batch: Batch, per_step: bool = False) -> Float[Tensor, "*draws rows queries contexts"]:

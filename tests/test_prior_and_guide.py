@@ -89,7 +89,7 @@ def test_dropout_acts_on_inputs_before_the_output_and_in_the_guide():
     sequences = Sequences.from_lists([[1, 2, 3, 4, 5, 6]])
     batch = make_batch(sequences, np.array([0]), np.array([5]), "sequence")
     # (layer, expected share); the inputs' share has a standard error of 0.01, the guide's of 0.022
-    for layer, owner, expected in ((model.dropout_in, model, 0.25), (model.dropout_out, model, 0.5)):
+    for layer, owner, expected in ((model.event_inputs.dropout, model, 0.25), (model.dropout_out, model, 0.5)):
         assert shares_of_zeros(layer, lambda owner=owner: owner(batch)) == [pytest.approx(expected, abs=0.05)]
         assert shares_of_zeros(layer.eval(), lambda owner=owner: owner(batch)) == [0.0]
     assert shares_of_zeros(guide.encoder.dropout, lambda: guide(batch)) == [pytest.approx(0.25, abs=0.1)]

@@ -54,7 +54,7 @@ class GRURecommender(HCRNN):
         self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"], keep_gates: bool = False
     ) -> ScanResult:
         """h_1..h_T of a GRU, in both places; it has no gates to show."""
-        hidden, _ = self.gru(self.dropout_in(self.embed(batch.inputs)))
+        hidden, _ = self.gru(self.event_inputs(self.embed(batch.inputs), batch))
         return ScanResult(hidden, hidden, None)
 
 

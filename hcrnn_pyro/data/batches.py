@@ -15,13 +15,13 @@ filtering  a sequence                     one per position  every position, thet
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hcrnn_pyro.data.dataset import Sequences
@@ -42,6 +42,8 @@ class Batch:
         scored: (B, Q) which targets are predictions of this batch.
         rows: (B,) index of the sequence in its part.
         scope: what a row is and what shares one theta.
+        elapsed: (B, T) seconds from the event before each input to it, NaN where unknown, as at the first; ``None``
+            where the source has no times. Nothing tells how long it takes to the event that is to be predicted.
     """
 
     inputs: Int[Tensor, "batch time"]
@@ -50,6 +52,7 @@ class Batch:
     scored: Bool[Tensor, "batch queries"]
     rows: Int[Tensor, " batch"]
     scope: Scope = "sequence"
+    elapsed: Float[Tensor, "batch time"] | None = None
 
     @property
     def size(self) -> int:
@@ -70,8 +73,22 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        names = ("inputs", "lengths", "targets", "scored", "rows")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return self._map(lambda tensor: tensor.to(device))
+
+    def take(self, rows: Tensor) -> Batch:
+        """The chosen rows of the same batch.
+
+        Args:
+            rows: indices, or (B,) bool, which to take.
+        """
+        return self._map(lambda tensor: tensor[rows])
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same change of every tensor."""
+        changed: dict[str, Any] = {
+            name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +174,16 @@ def make_batch(sequences: Sequences, rows: np.ndarray, lengths: np.ndarray, scop
         scored=torch.from_numpy(scored),
         rows=torch.from_numpy(rows).long(),
         scope=scope,
+        elapsed=_elapsed(sequences, events, valid),
     )
+
+
+def _elapsed(sequences: Sequences, events: np.ndarray, valid: np.ndarray) -> Tensor | None:
+    """Seconds from the event before to each of the rows' events."""
+    if sequences.times is None:
+        return None
+    times = np.where(valid, sequences.times[np.minimum(events, len(sequences.items) - 1)], np.nan)
+    return torch.from_numpy(np.diff(times, axis=1, prepend=np.nan)).float()
 
 
 def _points(sequences: Sequences, scope: Scope) -> tuple[np.ndarray, np.ndarray]:

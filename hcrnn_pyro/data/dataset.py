@@ -89,6 +89,11 @@ class Sequences:
         first = 1 if self.first_target is None else self.first_target
         return int(np.maximum(self.lengths - first, 0).sum())
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the time of any event is known."""
+        return any(piece.times is not None and not np.isnan(piece.times).all() for piece in self.pieces())
+
     def take(self, rows: np.ndarray) -> Sequences:
         """The chosen sequences, in the order of ``rows`` and in memory."""
         chosen = self.lengths[rows]
