@@ -11,10 +11,10 @@ NEAR_SPECTRAL = "--likelihood without-replacement --item-embeddings spectral --i
 LONG = "--patience 6 --epochs 45"
 HELD = f"{NEAR_SPECTRAL} --hidden 200 --lr 0.001"
 """A wide model whose item embeddings a prior holds near the spectral ones: it learns slowly and long."""
-PRESETS = {
-    "citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 {LONG}",
-    "movielens": f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --head-layers 2 {LONG}",
-}
+DENSE = f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --head-layers 2 {LONG}"
+"""The same where every item has many events."""
+TIMES = "--time-intervals"
+PRESETS = {"citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 {LONG}", "movielens": f"{DENSE} {TIMES}"}
 """Data set -> flags of ``python -m experiments.svi`` besides ``--data`` and ``--model``."""
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.presets import HELD, LONG, NEAR_SPECTRAL, PRESETS
+from experiments.presets import DENSE, HELD, LONG, NEAR_SPECTRAL, PRESETS, TIMES
 from hcrnn_pyro.components import find, registry
 from hcrnn_pyro.errors import require, unknown_choice
 
 OTHER = "other"  # data sets that a row does not name
 ALL = "all"
 ABLATION = "ablation"
+TIMED = "times"
 DEFAULTS: Mapping[str, str] = {OTHER: ""}
 
 SLOW = "--lr 0.002 --batch-size 32 --patience 3"
@@ -35,8 +36,8 @@ def with_repeats(flags: str) -> str:
     return flags.replace("without-replacement", "categorical")
 
 
-DENSE = f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40"
-PRIOR = {**PRESETS, OTHER: with_repeats(DENSE)}
+SHORT = f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --patience 4 --epochs 40"
+PRIOR = {"citeulike": PRESETS["citeulike"], "movielens": DENSE, OTHER: with_repeats(SHORT)}
 # With an output matrix of its own it learns too slowly under the preset.
 GRU = f"{NEAR_SPECTRAL} --hidden 200 --dropout-in 0.25 --dropout-out 0.5 --lr 0.003"
 GRU_PRIOR = {
@@ -168,12 +169,36 @@ ABLATION_ROWS = _ablation()
 """Each ingredient alone, to compare with ``hcrnn3-bi``; and all but one, to compare with ``hcrnn3-bi+prior``."""
 
 
+def _timed() -> dict[str, Row]:
+    rows: list[Row] = []
+    for name in ("gru4rec", "narm", "sasrec", "hcrnn3-bi"):
+        prior = ROWS[f"{name}+prior"]
+        timed = {data: f"{flags} {TIMES}" for data, flags in prior.flags.items()}
+        rows += [
+            Row(f"{name}+times", name, timed, prior.published),
+            Row(f"{name}+times+experts", name, DEFAULTS, prior.published, pooled=(f"{name}+times", *EXPERTS)),
+            Row(f"{name}+times+refit", name, DEFAULTS, prior.published, refits=f"{name}+times"),
+            Row(
+                f"{name}+times+experts+refit",
+                name,
+                DEFAULTS,
+                prior.published,
+                pooled=(f"{name}+times+refit", *REFITS),
+            ),
+        ]
+    return {row.name: row for row in rows}
+
+
+TIMED_ROWS = _timed()
+"""The models that a prior holds, reading time intervals as well; these pooled, refitted, and both."""
+
+
 def chosen_rows(models: Iterable[str]) -> list[Row]:
     """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
     Args:
-        models: names of rows or of registered models, ``all``, ``ablation``, or own models (``my_file:MyModel``); each
-            may be several, joined by commas or spaces.
+        models: names of rows or of registered models, ``all``, ``ablation``, ``times``, or own models
+            (``my_file:MyModel``); each may be several, joined by commas or spaces.
 
     Raises:
         UserError: for an unknown name, or two own models of one name.
@@ -182,7 +207,7 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     require(bool(names), "--models names no model; give all, or names of rows.")
     named = [row for name in names for row in _rows(name)]
     unique = list({(row.name, row.model): row for row in _with_needs(named)}.values())
-    order = [*ROWS, *ABLATION_ROWS]
+    order = list(_known())
     rows = sorted(unique, key=lambda row: order.index(row.name) if row.name in order else len(order))
     twice = {row.name for row in rows if sum(other.name == row.name for other in rows) > 1}
     require(not twice, f"--models has different models of one name: {', '.join(sorted(twice))}. Rename one.")
@@ -193,7 +218,12 @@ def _with_needs(rows: Iterable[Row]) -> Iterator[Row]:
     """The rows, and all that they need."""
     for row in rows:
         yield row
-        yield from _with_needs(ROWS[name] for name in row.needs)
+        yield from _with_needs(_known()[name] for name in row.needs)
+
+
+def _known() -> dict[str, Row]:
+    """All rows by their names, in the table's order."""
+    return ROWS | ABLATION_ROWS | TIMED_ROWS
 
 
 def listed(values: Iterable[str]) -> list[str]:
@@ -208,11 +238,10 @@ def short(name: str) -> str:
 
 
 def _rows(name: str) -> list[Row]:
-    if name == ALL:
-        return list(ROWS.values())
-    if name == ABLATION:
-        return list(ABLATION_ROWS.values())
-    known = ROWS | ABLATION_ROWS
+    groups = {ALL: ROWS, ABLATION: ABLATION_ROWS, TIMED: TIMED_ROWS}
+    if name in groups:
+        return list(groups[name].values())
+    known = _known()
     if name in known:
         return [known[name]]
     if name in registry("model"):
@@ -220,5 +249,5 @@ def _rows(name: str) -> list[Row]:
     if ":" in name:
         find("model", name)
         return [Row(short(name), name, DEFAULTS)]
-    choices = {ALL, ABLATION, *known, *registry("model")}
+    choices = {*groups, *known, *registry("model")}
     raise unknown_choice("model", name, choices, hint="Your own model: --models my_file:MyModel.")
