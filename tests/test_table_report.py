@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.presets import PRESETS, TIMES
 from experiments.tables import rows as rows_module
 from experiments.tables import sections
 from experiments.tables.improvement import differences, improvements
@@ -11,7 +12,7 @@ from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.plan import PlannedRun, plan
 from experiments.tables.progress import TimeLeft, duration
 from experiments.tables.results import RANK_COLUMNS, DataResult, RowResult, results_table
-from experiments.tables.rows import ABLATION_ROWS, INGREDIENTS, OTHER, ROWS, Row, chosen_rows
+from experiments.tables.rows import ABLATION_ROWS, EXPERTS, INGREDIENTS, OTHER, ROWS, TIMED_ROWS, Row, chosen_rows
 from hcrnn_pyro.comparison import compare
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.errors import UserError
@@ -197,3 +198,22 @@ def test_the_ablation_has_each_ingredient_alone_and_all_but_each():
         alone, without = (ABLATION_ROWS[f"hcrnn3-bi+{row}"] for row in (name, f"prior-{name}"))
         assert settings(alone) < everything
         assert settings(without) == everything - settings(alone)
+
+
+@pytest.mark.parametrize("name", ["gru4rec", "narm", "sasrec", "hcrnn3-bi"])
+def test_rows_with_times_add_them_to_the_prior_then_pool_and_refit(name):
+    chosen = {row.name: row for row in chosen_rows(["times"])}
+    assert set(TIMED_ROWS) < set(chosen), "what they pool comes along"
+    timed, pool, refit, refitted_pool = (
+        chosen[f"{name}+times{end}"] for end in ("", "+experts", "+refit", "+experts+refit")
+    )
+    for data in ("citeulike", "movielens", "another"):
+        assert timed.flags_on(data) == [*ROWS[f"{name}+prior"].flags_on(data), TIMES]
+    assert pool.pooled == (timed.name, *EXPERTS)
+    assert refit.refits == timed.name
+    assert refitted_pool.pooled == (refit.name, *(f"{expert}+refit" for expert in EXPERTS))
+
+
+def test_the_preset_of_movielens_is_a_row_of_the_table():
+    assert TIMED_ROWS["hcrnn3-bi+times"].flags_on("movielens") == PRESETS["movielens"].split()
+    assert ROWS["hcrnn3-bi+prior"].flags_on("citeulike") == PRESETS["citeulike"].split()

@@ -84,5 +84,6 @@ def require_times(model: nn.Module, train: Sequences) -> None:
     reads = any(isinstance(part, IntervalEmbedding) for part in model.modules())
     require(
         not reads or train.has_times,
-        "--time-intervals reads the times of events, and these data have none. Leave it out.",
+        "--time-intervals reads the times of events, and these data have none. Leave it out, or add "
+        "--no-time-intervals to a preset that has it.",
     )
