@@ -18,6 +18,7 @@ from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.evaluation import evaluate, summarise
 from hcrnn_pyro.nn.event_inputs import KNOTS, EventInputs, IntervalEmbedding
 from hcrnn_pyro.pair import PairConfig, build_pair
+from hcrnn_pyro.posterior.simulate import simulate
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.training import fit
 from hcrnn_pyro.training_config import TrainingConfig
@@ -150,18 +151,39 @@ def coins(known=True):
     return DataSet("coins", *(told_by_time(seed, count, known) for seed, count in ((0, 80), (1, 20), (2, 40))), items)
 
 
-def test_what_only_the_time_tells_is_learnt_with_them_alone():
+def trained(time_intervals):
+    pyro.set_rng_seed(0)
+    sizes = {"hidden": 12, "contexts": 3, "dropout_in": 0.0, "dropout_out": 0.0, "time_intervals": time_intervals}
+    model = MODELS["hcrnn3-bi"](items=ITEMS_OF_A_COIN, make_prior=PRIORS["logistic-normal"], **sizes)
+    guide = GUIDES["bag-of-items"](model)
+    fit(model, guide, coins(), TrainingConfig(epochs=20, batch_size=8, lr=0.02, monitor="nll", device="cpu"))
+    return model, guide
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """A pair that has learnt what pauses mean."""
+    return trained(True)
+
+
+def test_what_only_the_time_tells_is_learnt_with_them_alone(reader):
     """The first of eight predictions is sure; the others are one of two items, and the pause tells which."""
-    nll = {}
-    for asked in (False, True):
-        pyro.set_rng_seed(0)
-        sizes = {"hidden": 12, "contexts": 3, "dropout_in": 0.0, "dropout_out": 0.0, "time_intervals": asked}
-        model = MODELS["hcrnn3-bi"](items=ITEMS_OF_A_COIN, make_prior=PRIORS["logistic-normal"], **sizes)
-        guide = GUIDES["bag-of-items"](model)
-        fit(model, guide, coins(), TrainingConfig(epochs=20, batch_size=8, lr=0.02, monitor="nll", device="cpu"))
-        nll[asked] = summarise(evaluate(PosteriorPredictive(model, guide), coins().test, "one-pass"))["nll"]
-    assert nll[False] == pytest.approx(7 / 8 * np.log(2), abs=0.05), "two items are equally likely without the time"
-    assert nll[True] < 0.1
+    nll = [
+        summarise(evaluate(PosteriorPredictive(*pair), coins().test, "one-pass"))["nll"]
+        for pair in (trained(False), reader)
+    ]
+    assert nll[0] == pytest.approx(7 / 8 * np.log(2), abs=0.05), "two items are equally likely without the time"
+    assert nll[1] < 0.1
+
+
+def test_simulated_sequences_keep_the_times_and_follow_them(reader):
+    sequences = coins().test
+    written = simulate(reader[0].eval(), sequences).sequences
+    assert written.times is sequences.times
+    items = written.items.reshape(len(sequences), -1)
+    pauses = np.diff(sequences.times.reshape(items.shape), axis=1)[:, :-1]
+    expected = (items[:, 1:-1] - 1 + np.where(pauses > 0, 1, -1)) % ITEMS_OF_A_COIN + 1
+    assert (items[:, 2:] == expected).mean() > 0.9
 
 
 def test_data_without_times_are_refused():
