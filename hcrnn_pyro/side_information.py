@@ -69,6 +69,11 @@ class SideInformation:
         return np.concatenate([flags, hats], axis=1)
 
 
+def category_sets(items: pd.DataFrame) -> list[frozenset[str]]:
+    """The categories of each item, none where they are not known."""
+    return [frozenset(text.split("|")) - {""} for text in _text(items, "categories")]
+
+
 def _text(items: pd.DataFrame, column: str) -> list[str]:
     return items[column].fillna("").astype(str).tolist() if column in items else [""] * len(items)
 

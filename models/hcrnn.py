@@ -175,6 +175,10 @@ class HCRNN(nn.Module):
         per_step = batch.scope == "filtering"
         return recur(self.cell, items, theta, self.global_contexts, per_step, keep_gates, self.kernel)
 
+    def reading(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ScanResult:
+        """The states, with what each gate decided; for reading, as it takes the plain loop over time."""
+        return self.states(batch, theta, keep_gates=True)
+
     @property
     def output_matrix(self) -> Float[Tensor, "columns embedding"]:
         """What features are compared with, a row for each item: the item embeddings, shared with the input."""

@@ -45,6 +45,7 @@ from hcrnn_pyro.distributions import (
 )
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
+from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.nn.clusters import cluster_centres
 from hcrnn_pyro.nn.context_filter import context_filter, context_filter_per_step
@@ -187,9 +188,7 @@ class SwitchingHCRNN(HCRNN):
         self, batch: Batch
     ) -> tuple[Float[Tensor, "predictions columns"], Float[Tensor, "predictions columns"]]:
         """a_t at the scored positions, minus infinity for what cannot follow; and that alone: 0 or minus infinity."""
-        equal = self.item_embeddings.new_full((batch.size, self.contexts), 1.0 / self.contexts)
-        one_theta = replace(batch, scope="sequence")
-        states = self.states(one_theta, equal)  # theta acts through the contexts alone
+        states = self.states(*self._without_theta(batch))
         readout = self.readout(states.hidden, states.local_context, batch.queries)[batch.scored]
         logits = self.to_item_space(self.dropout_out(readout)) @ self.item_embeddings.T
         seen = seen_items(batch.inputs, batch.queries, batch.scored) if self.without_replacement else None
@@ -198,6 +197,15 @@ class SwitchingHCRNN(HCRNN):
         if seen is not None:
             seen.exclude_(excluded)
         return logits + excluded, excluded
+
+    def reading(self, batch: Batch, theta: Float[Tensor, "*theta_shape contexts"]) -> ScanResult:
+        """The states, with what each gate decided, whatever theta."""
+        return self.states(*self._without_theta(batch), keep_gates=True)
+
+    def _without_theta(self, batch: Batch) -> tuple[Batch, Float[Tensor, "rows contexts"]]:
+        """What the recurrence reads: in it theta is equal for all contexts, as it acts through the likelihood alone."""
+        equal = self.item_embeddings.new_full((batch.size, self.contexts), 1.0 / self.contexts)
+        return replace(batch, scope="sequence"), equal
 
     def to_come(
         self,
