@@ -111,7 +111,20 @@ def test_a_signal_is_judged_by_the_way_it_should_move():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    small = ["--epochs", "1", "--hidden", "8", "--contexts", "3", "--evaluation", "one-pass", "--device", "cpu"]
+    small = [
+        "--epochs",
+        "3",
+        "--lr",
+        "0.01",
+        "--hidden",
+        "16",
+        "--contexts",
+        "3",
+        "--evaluation",
+        "one-pass",
+        "--device",
+        "cpu",
+    ]
     for name in ("hcrnn3", "hcrnn1"):
         train(["--data", "synthetic", "--model", name, *small, "--out", str(folder / name)])
     train(["--data", "synthetic", "--model", "pop", "--out", str(folder / "pop")])
@@ -129,7 +142,7 @@ def test_the_command_judges_planted_drifts(runs, capsys):
     events = pd.read_parquet(runs / "hcrnn3" / "drift" / "events.parquet")
     assert events["planted"].mean() == pytest.approx(found["share"].iloc[0])
     surprise = found.set_index(["drift", "signal"]).loc[("planted", "surprise")]
-    assert surprise["low"] > 0.5, "even after an epoch a change of context surprises"
+    assert surprise["low"] > 0.5, "even after three epochs a change of context surprises"
 
 
 def test_the_command_shows_a_sequence(runs, tmp_path, capsys):
