@@ -28,7 +28,7 @@ from hcrnn_pyro.side_information import category_sets
 
 POSITIONS = 1_600  # rows times time of a batch
 FALLS = ("history_kept", "reset_gate", "drift_gate", "agreement")
-RISES = ("update_gate", "local_gate", "surprise")
+RISES = ("update_gate", "local_gate", "surprise", "seconds")
 SIGNALS = FALLS + RISES
 DRIFTS = ("planted", "genre", "pause")
 
@@ -142,24 +142,24 @@ def detection(events: pd.DataFrame) -> pd.DataFrame:
         events: of :func:`drift_signals`, with the drifts of :func:`possible_drifts`.
 
     Returns:
-        A row for each drift that occurs and each signal that is not the same at all events: ``drift``, ``share`` (of
+        A row for each drift that occurs and each signal that is not the same at all events, ``seconds`` among them, a
+        signal that needs no model: ``drift``, ``share`` (of
         the events whose kind is known), ``signal``, ``at_drift`` and ``elsewhere`` (its means), and ``auc``, ``low``,
         ``high``: the chance that it points to a drift rather than to another event, with a 95 % interval over
         sequences. 0.5: it tells nothing; below: it points the other way.
     """
     rows = []
     for drift in (name for name in DRIFTS if name in events):
-        known = events[events[drift].notna()]
-        is_drift = known[drift].to_numpy(dtype=bool)
-        if is_drift.all() or not is_drift.any():
-            continue
+        share = float(events[drift].mean())
         for signal in SIGNALS:
-            values = known[signal].to_numpy(dtype=np.float64)
-            if np.ptp(values) == 0.0:
+            known = events[events[drift].notna() & events[signal].notna()]
+            is_drift, values = known[drift].to_numpy(dtype=bool), known[signal].to_numpy(dtype=np.float64)
+            # A pause is nothing but a number of seconds.
+            if (drift, signal) == ("pause", "seconds") or len(np.unique(is_drift)) < 2 or np.ptp(values) == 0.0:
                 continue
             area = clustered_auc(-values if signal in FALLS else values, is_drift, known["row"].to_numpy())
             means = {"at_drift": values[is_drift].mean(), "elsewhere": values[~is_drift].mean()}
             found = {"auc": area.value, "low": area.low, "high": area.high}
-            rows.append({"drift": drift, "share": is_drift.mean(), "signal": signal, **means, **found})
+            rows.append({"drift": drift, "share": share, "signal": signal, **means, **found})
     columns = ["drift", "share", "signal", "at_drift", "elsewhere", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -58,7 +58,7 @@ def test_surprise_is_what_the_model_gave_the_event():
 
 def test_the_switching_models_gates_do_not_depend_on_theta():
     model, _ = make("hcrnn-switching")
-    gates = [name for name in FALLS + RISES if name != "surprise"]
+    gates = [*FALLS, "update_gate", "local_gate"]
     read = [drift_signals(model, GUIDES[name](model).double().eval(), SEQUENCES) for name in ("prior", "bag-of-items")]
     pd.testing.assert_frame_equal(read[0][gates], read[1][gates])
     assert not np.allclose(read[0]["surprise"], read[1]["surprise"]), "its predictions do"
@@ -90,7 +90,7 @@ def test_what_may_be_a_drift_is_told_by_the_data_alone():
 
 def events_of(signals, **drifts):
     rows = len(next(iter(drifts.values())))
-    flat = dict.fromkeys(FALLS + RISES, 0.5)
+    flat = dict.fromkeys(FALLS + RISES, 0.5) | {"seconds": np.nan}
     labels = {name: pd.array(values, dtype="boolean") for name, values in drifts.items()}
     return pd.DataFrame({"row": np.arange(rows) // 2, **flat, **signals, **labels})
 
@@ -106,6 +106,14 @@ def test_a_signal_is_judged_by_the_way_it_should_move():
     assert found.loc["history_kept", "elsewhere"] == pytest.approx(0.8)
     assert found["share"].tolist() == [0.4, 0.4]
     assert detection(events_of(signals, pause=[False] * 6)).empty
+
+
+def test_the_time_that_went_by_is_a_signal_but_of_a_pause():
+    seconds, drift = {"seconds": [9.0, 1.0, np.nan, 5.0]}, [True, False, False, False]
+    found = detection(events_of(seconds, genre=drift, pause=drift)).to_dict("records")
+    assert [(row["drift"], row["signal"], row["auc"], row["elsewhere"]) for row in found] == [
+        ("genre", "seconds", 1.0, 3.0)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +145,7 @@ def test_the_command_judges_planted_drifts(runs, capsys):
     assert "planted: the context that was planted changes" in printed
     assert re.search(r"drift_gate +falls", printed)
     found = pd.read_csv(runs / "hcrnn3" / "drift" / "detection.csv")
-    assert set(found["signal"]) == set(FALLS + RISES)
+    assert set(found["signal"]) == {*FALLS, *RISES} - {"seconds"}, "these data have no times"
     assert found["auc"].between(0, 1).all()
     events = pd.read_parquet(runs / "hcrnn3" / "drift" / "events.parquet")
     assert events["planted"].mean() == pytest.approx(found["share"].iloc[0])
