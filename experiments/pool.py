@@ -25,7 +25,7 @@ from hcrnn_pyro.pair import NONE
 from hcrnn_pyro.pool_folder import check_pool_folder, save_pool
 from hcrnn_pyro.pooling import LogPool, fit_pool
 from hcrnn_pyro.posterior.reliability import Watched
-from hcrnn_pyro.prediction import PosteriorPredictive
+from hcrnn_pyro.prediction import Scorer
 from hcrnn_pyro.report import result_table
 from hcrnn_pyro.runs import CONFIG, Run, load_run
 
@@ -112,7 +112,7 @@ def _weights(runs: list[Run], pool: LogPool) -> str:
     return "\n".join(lines)
 
 
-def _alone(predictive: PosteriorPredictive, data: DataSet, method: Method, device: str) -> dict[str, float]:
+def _alone(predictive: Scorer, data: DataSet, method: Method, device: str) -> dict[str, float]:
     """Metrics of a run on the test part, evaluated as the pool is; ties counted against, as some runs live on them."""
     scorer = Watched(predictive)
     metrics = summarise(evaluate(scorer, data.test, method, device, data.catalogue_size), ties="pessimistic")

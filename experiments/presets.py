@@ -13,8 +13,8 @@ HELD = f"{NEAR_SPECTRAL} --hidden 200 --lr 0.001"
 """A wide model whose item embeddings a prior holds near the spectral ones: it learns slowly and long."""
 DENSE = f"{HELD} --dropout-in 0.4 --dropout-out 0.6 --batch-size 32 --head-layers 2 {LONG}"
 """The same where every item has many events."""
-TIMES = "--time-intervals"
-PRESETS = {"citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 {LONG}", "movielens": f"{DENSE} {TIMES}"}
+TIME_FLAG = "--time-intervals"
+PRESETS = {"citeulike": f"{HELD} --dropout-in 0.5 --dropout-out 0.7 {LONG}", "movielens": f"{DENSE} {TIME_FLAG}"}
 """Data set -> flags of ``python -m experiments.svi`` besides ``--data`` and ``--model``."""
 
 

@@ -215,6 +215,10 @@ def _folder(config: SVIConfig, data: DataSet) -> Path:
         require(
             not added, f"{folder} holds a run to which items were added, not one to be trained; resume the one before."
         )
+        require(
+            "memory" not in read_config(folder),
+            f"{folder} holds a run with a memory, not one to be trained.",
+        )
         if (folder / METRICS).is_file():
             (folder / CHECKPOINT).unlink(missing_ok=True)
     else:
@@ -276,6 +280,7 @@ def _refit_configuration(folder: Path, argv: list[str] | None) -> SVIConfig:
     require((folder / CONFIG).is_file(), f"--refit: {folder} holds no run; {CONFIG} is missing.")
     run = load_run(folder)
     require(bool(run.metrics), f"--refit: {folder} is not finished. Finish it with --resume.")
+    require(run.memory is None, f"--refit: {folder} was given a memory. Refit the run that it remembers.")
     again = run.config.get("refit")
     require(not again, f"--refit: {folder} is a refit itself. Refit the run in {again}.")
     stored = stored_config(run.config | {"out": None, "resume": False, "refit": str(folder)})

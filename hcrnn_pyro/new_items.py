@@ -73,6 +73,7 @@ def side_information(run: Run) -> SideInformation:
         "added_items" not in run.config,
         f"{run.folder} has new items already. Add all of them together, to the run that was trained.",
     )
+    require(run.memory is None, f"{run.folder} has a memory of its training; add items to the run that was trained.")
     require(
         has_parameters(run.model, run.guide),
         f"{run.config['pair']['model']} has no parameters: it is counted, not trained, and of a new item there is "

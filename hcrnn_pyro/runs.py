@@ -7,6 +7,7 @@ metrics.json              metrics in percent: ``valid``, ``test``, ``test_filter
 ranks.parquet             one row per prediction of the valid and test part
 history.csv               one row per epoch; none where the model has no parameters, and so no epochs
 items.parquet             the item vocabulary; row i is item index i + 1
+memory.safetensors        the states of training, of a run that asks them (:mod:`hcrnn_pyro.kernel_memory`)
 checkpoint.ckpt           Lightning's, for ``--resume``; removed when the run is finished
 ========================= ==================================================================================
 """
@@ -28,6 +29,7 @@ from torch import nn
 from hcrnn_pyro.data.dataset import DataSet
 from hcrnn_pyro.errors import UserError, require
 from hcrnn_pyro.files import whole_file, write_json
+from hcrnn_pyro.kernel_memory import KernelMemory, Remembering
 from hcrnn_pyro.pair import PairConfig, build_pair
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.training_config import LOWER_IS_BETTER
@@ -39,8 +41,9 @@ CONFIG, WEIGHTS, METRICS, RANKS, ITEMS = (
     "ranks.parquet",
     "items.parquet",
 )
-HISTORY, CHECKPOINT = "history.csv", "checkpoint.ckpt"
+HISTORY, CHECKPOINT, MEMORY = "history.csv", "checkpoint.ckpt", "memory.safetensors"
 RUN_FORMAT = 2
+TENSORS = ("mean", "axes", "states", "items")  # of a memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +57,7 @@ class Run:
         guide: its guide.
         items: the vocabulary; row i is item index i + 1.
         metrics: the content of ``metrics.json``; empty for a run that was stopped before its evaluation.
+        memory: of its training, where it asks one.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class Run:
     guide: nn.Module
     items: pd.DataFrame
     metrics: dict[str, dict[str, float]]
+    memory: KernelMemory | None = None
 
     @property
     def selected(self) -> Run:
@@ -69,9 +74,10 @@ class Run:
         return refitted_run(self.folder) or self
 
     @property
-    def predictive(self) -> PosteriorPredictive:
-        """Next-item probabilities with theta at the posterior mean."""
-        return PosteriorPredictive(self.model, self.guide)
+    def predictive(self) -> PosteriorPredictive | Remembering:
+        """Next-item probabilities with theta at the posterior mean, and with the memory where there is one."""
+        alone = PosteriorPredictive(self.model, self.guide)
+        return alone if self.memory is None else Remembering(alone, self.memory)
 
 
 def start_run(folder: Path, config: dict[str, Any], data: DataSet) -> None:
@@ -89,10 +95,7 @@ def open_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None:
     Raises:
         UserError: when the folder holds anything already, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if (folder / CONFIG).is_file():
-            raise UserError(f"{folder} holds another run. Continue it with --resume, or choose another --out.")
-        raise UserError(f"{folder} is not an empty folder. Choose another --out.")
+    require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
     with whole_file(folder / ITEMS) as temporary:
@@ -127,6 +130,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def require_free(folder: Path) -> None:
+    """Look whether a folder can be a new run's.
+
+    Raises:
+        UserError: it holds anything already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if (folder / CONFIG).is_file():
+            raise UserError(f"{folder} holds another run. Continue it with --resume, or choose another --out.")
+        raise UserError(f"{folder} is not an empty folder. Choose another --out.")
+
+
 def save_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
     """Write the weights of a pair."""
     named = (("model", model), ("guide", guide))
@@ -154,6 +169,22 @@ def load_weights(folder: Path, model: nn.Module, guide: nn.Module) -> None:
             what = f"the {prefix.rstrip('.')} that config.json names, as this version builds it"
             raise UserError(f"{folder / WEIGHTS} does not fit {what}: {error}") from error
         part.eval()
+
+
+def save_memory(folder: Path, memory: KernelMemory) -> None:
+    """Write the states of a memory; how they are asked stands in the run's configuration."""
+    tensors = {name: getattr(memory, name).cpu().contiguous() for name in TENSORS}
+    with whole_file(folder / MEMORY) as temporary:
+        save_file(tensors, temporary)
+
+
+def _load_memory(folder: Path, asked: dict[str, float]) -> KernelMemory:
+    try:
+        tensors = load_file(folder / MEMORY)
+        mean, axes, states, items = (tensors[name] for name in TENSORS)
+        return KernelMemory(mean, axes, states, items, asked["bandwidth"], asked["share"])
+    except (SafetensorError, FileNotFoundError, KeyError) as error:
+        raise UserError(f"{folder / MEMORY} is missing or damaged ({error}); make the run anew.") from error
 
 
 def save_results(folder: Path, metrics: dict[str, dict[str, float]], ranks: pd.DataFrame) -> None:
@@ -188,7 +219,8 @@ def load_run(folder: str | Path) -> Run:
     if "added_items" in config and isinstance(output := getattr(model, "output_matrix", None), torch.Tensor):
         model.item_variance = torch.zeros_like(output)
     load_weights(folder, model, guide)
-    return Run(folder, config, model, guide, items, _read_metrics(folder / METRICS))
+    memory = _load_memory(folder, config["memory"]) if "memory" in config else None
+    return Run(folder, config, model, guide, items, _read_metrics(folder / METRICS), memory)
 
 
 def refitted_run(folder: Path) -> Run | None:
@@ -211,8 +243,11 @@ def refitted_run(folder: Path) -> Run | None:
 def run_sha1(folder: Path) -> str:
     """Of what a run says: its model, guide and settings, and their weights or counts."""
     config = read_config(folder)
-    named = json.dumps([config["pair"], config["settings"]], sort_keys=True)
-    return hashlib.sha1(named.encode() + (folder / WEIGHTS).read_bytes()).hexdigest()
+    named = json.dumps([config["pair"], config["settings"], *filter(None, [config.get("memory")])], sort_keys=True)
+    digest = hashlib.sha1(named.encode() + (folder / WEIGHTS).read_bytes())
+    if "memory" in config:
+        digest.update((folder / MEMORY).read_bytes())
+    return digest.hexdigest()
 
 
 def _read_metrics(file: Path) -> dict[str, dict[str, float]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.presets import PRESETS, TIMES
+from experiments.presets import PRESETS, TIME_FLAG
 from experiments.tables import rows as rows_module
 from experiments.tables import sections
 from experiments.tables.improvement import differences, improvements
@@ -208,7 +208,7 @@ def test_rows_with_times_add_them_to_the_prior_then_pool_and_refit(name):
         chosen[f"{name}+times{end}"] for end in ("", "+experts", "+refit", "+experts+refit")
     )
     for data in ("citeulike", "movielens", "another"):
-        assert timed.flags_on(data) == [*ROWS[f"{name}+prior"].flags_on(data), TIMES]
+        assert timed.flags_on(data) == [*ROWS[f"{name}+prior"].flags_on(data), TIME_FLAG]
     assert pool.pooled == (timed.name, *EXPERTS)
     assert refit.refits == timed.name
     assert refitted_pool.pooled == (refit.name, *(f"{expert}+refit" for expert in EXPERTS))

@@ -28,7 +28,7 @@ class PlannedRun:
         source: the flags that name its source.
         seed: of everything random.
         out: folder of the table.
-        needs: the runs that it pools, or the one that it refits; none where it is trained by itself.
+        needs: the runs that it pools, refits or gives a memory; none where it is trained by itself.
     """
 
     row: Row
@@ -65,8 +65,8 @@ class PlannedRun:
 
     @property
     def flags(self) -> list[str]:
-        """What it asks of ``python -m experiments.svi``; of a refit, what its first run asked."""
-        if self.row.refits:
+        """What it asks of ``python -m experiments.svi``; of a refit and with a memory, what the first run asked."""
+        if self.row.refits or self.row.remembers:
             return self.needs[0].flags
         return ["--model", self.row.model, *self.source, *self.row.flags_on(self.data), "--seed", str(self.seed)]
 
@@ -83,6 +83,10 @@ class PlannedRun:
         if self.row.pooled:
             return [sys.executable, "-m", "experiments.pool", "--runs", *needed, *out]
         anew = ["--refit", *needed] if self.row.refits else self.flags
+        if self.row.remembers:
+            names = ("--run", "--selected")
+            given = [word for pair in zip(names, needed, strict=False) for word in pair]
+            return [sys.executable, "-m", "experiments.remember", *given, *out]
         start = ["--resume"] if self.resumes else anew
         return [sys.executable, "-m", "experiments.svi", *start, *out]
 
@@ -133,8 +137,9 @@ def check(run: PlannedRun, data: DataSet) -> None:
     stored = from_dict(SVIConfig, known | {"settings": from_dict(type(asked.settings), known["settings"])})
     # Where the run lies, how it was started and where its data lie change nothing; the data themselves were compared.
     stored = replace(stored, out=None, resume=False, data=replace(stored.data, data_dir=None))
-    if run.row.refits:
-        _check_refit(run, content)
+    if run.row.refits or run.row.remembers:
+        key, what = ("refits", "refit") if run.row.refits else ("remembers", "memory")
+        _check_made_of(run, content, key, what)
         stored = replace(stored, refit=None, training=replace(stored.training, epochs=asked.training.epochs))
     changed = changed_flags(stored, asked)
     require(
@@ -144,12 +149,11 @@ def check(run: PlannedRun, data: DataSet) -> None:
     )
 
 
-def _check_refit(run: PlannedRun, content: dict[str, Any]) -> None:
-    (first,) = run.needs
-    refits = content.get("refits")
+def _check_made_of(run: PlannedRun, content: dict[str, Any], key: str, what: str) -> None:
+    first, made_of = run.needs[0], content.get(key)
     require(
-        refits is not None and (run.folder / refits).resolve() == first.folder.resolve(),
-        f"{run.folder} is no refit of {first.folder}, which the row {run.row.name} asks for. Move it away.",
+        made_of is not None and (run.folder / made_of).resolve() == first.folder.resolve(),
+        f"{run.folder} is no {what} of {first.folder}, which the row {run.row.name} asks for. Move it away.",
     )
 
 

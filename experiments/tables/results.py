@@ -150,8 +150,8 @@ class Cost:
 
 
 def cost(result: RowResult) -> Cost:
-    """Read what the runs of a row cost; a pool costs what its members cost, which have rows of their own."""
-    if result.row.pooled:
+    """Read what the runs of a row cost; a pool, or a memory, costs what it is made of, which has rows of its own."""
+    if result.row.pooled or result.row.remembers:
         return Cost([], [], [], parameters=0)
     first = load_run(result.runs[0].folder)
     parameters = {id(p): p.numel() for part in (first.model, first.guide) for p in part.parameters()}

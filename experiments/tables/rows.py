@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from experiments.presets import DENSE, HELD, LONG, NEAR_SPECTRAL, PRESETS, TIMES
+from experiments.presets import DENSE, HELD, LONG, NEAR_SPECTRAL, PRESETS, TIME_FLAG
 from hcrnn_pyro.components import find, registry
 from hcrnn_pyro.errors import require, unknown_choice
 
@@ -79,6 +80,8 @@ class Row:
         counted: whether the model only counts, so that every seed gives the same numbers and one run is enough.
         pooled: names of the rows whose runs of a seed are pooled to one of this row; empty for a row that is trained.
         refits: name of the row whose run of a seed is trained anew on train and valid together; empty likewise.
+        remembers: name of the row whose run of a seed is given a memory of its training, and where that is a refit, of
+            the row with the memory of its first run; empty likewise.
     """
 
     name: str
@@ -88,11 +91,12 @@ class Row:
     counted: bool = False
     pooled: tuple[str, ...] = ()
     refits: str = ""
+    remembers: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The rows whose runs must be there before one of this row is made."""
-        return (self.refits,) if self.refits else self.pooled
+        return (self.refits,) if self.refits else self.remembers or self.pooled
 
     def flags_on(self, data: str) -> list[str]:
         """The flags on a data set."""
@@ -173,24 +177,26 @@ def _timed() -> dict[str, Row]:
     rows: list[Row] = []
     for name in ("gru4rec", "narm", "sasrec", "hcrnn3-bi"):
         prior = ROWS[f"{name}+prior"]
-        timed = {data: f"{flags} {TIMES}" for data, flags in prior.flags.items()}
+
+        def row(end: str, of: str = name, published: str = prior.published, **kind: Any) -> Row:
+            return Row(f"{of}+times{end}", of, kind.pop("flags", DEFAULTS), published, **kind)
+
+        times = f"{name}+times"
         rows += [
-            Row(f"{name}+times", name, timed, prior.published),
-            Row(f"{name}+times+experts", name, DEFAULTS, prior.published, pooled=(f"{name}+times", *EXPERTS)),
-            Row(f"{name}+times+refit", name, DEFAULTS, prior.published, refits=f"{name}+times"),
-            Row(
-                f"{name}+times+experts+refit",
-                name,
-                DEFAULTS,
-                prior.published,
-                pooled=(f"{name}+times+refit", *REFITS),
-            ),
+            row("", flags={data: f"{flags} {TIME_FLAG}" for data, flags in prior.flags.items()}),
+            row("+memory", remembers=(times,)),
+            row("+experts", pooled=(times, *EXPERTS)),
+            row("+memory+experts", pooled=(f"{times}+memory", *EXPERTS)),
+            row("+refit", refits=times),
+            row("+memory+refit", remembers=(f"{times}+refit", f"{times}+memory")),
+            row("+experts+refit", pooled=(f"{times}+refit", *REFITS)),
+            row("+memory+experts+refit", pooled=(f"{times}+memory+refit", *REFITS)),
         ]
     return {row.name: row for row in rows}
 
 
 TIMED_ROWS = _timed()
-"""The models that a prior holds, reading time intervals as well; these pooled, refitted, and both."""
+"""The models that a prior holds, reading time intervals as well; these with a memory, pooled, and refitted."""
 
 
 def chosen_rows(models: Iterable[str]) -> list[Row]:
