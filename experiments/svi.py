@@ -151,7 +151,7 @@ def build(config: SVIConfig, data: DataSet) -> tuple[nn.Module, nn.Module]:
     model, guide = build_pair(config.pair, asdict(config.settings), data.catalogue_size)
     _refuse_training_flags(config, model, guide)
     _refuse_scopes(config, model, guide, data)
-    require_times(model, data.train)
+    require_times(model, data)
     return model, guide
 
 

@@ -34,16 +34,16 @@ def clustered_auc(scores: np.ndarray, is_one: np.ndarray, sequences: np.ndarray)
     kind is placed among all of the other, and these placements are summed up sequence by sequence.
 
     Args:
-        scores: (N,) finite.
+        scores: (N,) numbers, infinite ones too.
         is_one: (N,) bool, which events are of the kind that should score high.
         sequences: (N,) the sequence of each event, by name or number.
 
     Raises:
-        UserError: the arrays do not fit, a score is no finite number, or all events are of one kind.
+        UserError: the arrays do not fit, a score is no number, or all events are of one kind.
     """
     shapes = [np.shape(array) for array in (scores, is_one, sequences)]
     require(shapes == [(len(scores),)] * 3, f"Expected three arrays of one length; got {', '.join(map(str, shapes))}.")
-    require(bool(np.isfinite(scores).all()), "Expected finite scores; got some that are no finite numbers.")
+    require(not np.isnan(scores).any(), "Expected a score for every event; got some that are no numbers.")
     is_one = np.asarray(is_one, dtype=bool)
     ones, others = int(is_one.sum()), int((~is_one).sum())
     require(ones > 0 and others > 0, f"Expected events of both kinds; got {ones} of the one and {others} of the other.")

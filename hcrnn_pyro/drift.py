@@ -8,6 +8,7 @@ Axes: B rows, T time, N events, H hidden, E embedding.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,12 +25,13 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import evaluate
 from hcrnn_pyro.kernels.reference import ScanResult
 from hcrnn_pyro.prediction import PosteriorPredictive, posterior_means
-from hcrnn_pyro.side_information import category_sets
+from hcrnn_pyro.side_information import categories_change
 
 POSITIONS = 1_600  # rows times time of a batch
 FALLS = ("history_kept", "reset_gate", "drift_gate", "agreement")
 RISES = ("update_gate", "local_gate", "surprise", "seconds")
 SIGNALS = FALLS + RISES
+NO_GATES = "A {} has no gates to read; take a run of an HCRNN."
 DRIFTS = ("planted", "genre", "pause")
 
 
@@ -47,18 +49,23 @@ class GatedModel(Protocol):
 
 
 def drift_signals(
-    model: nn.Module, guide: nn.Module, sequences: Sequences, device: torch.device | str = "cpu"
+    model: nn.Module,
+    guide: nn.Module,
+    sequences: Sequences,
+    device: torch.device | str = "cpu",
+    items: int | None = None,
 ) -> pd.DataFrame:
-    """What the model decides and thinks at each event, theta at the posterior mean of the events up to it.
+    """What the model decides and thinks at each event, in one pass: theta_t is the posterior mean given x_1..x_t.
 
     Args:
         model: a trained HCRNN, in evaluation mode.
         guide: its guide.
         sequences: the part to read.
         device: where both are.
+        items: V, which bounds how many predictions are made at a time; ``None``: the part's largest index.
 
     Returns:
-        A row for each event that the part predicts, but the last of each sequence, which the model does not read:
+        A row for each event but the first and the last of a sequence (the model reads no event that none follows):
         ``row`` (index of the sequence), ``position`` (of the event in it, 1 for the second), ``item`` (index), and
 
         - ``history_kept``: mean of r_t * G_t^d over the units, the paper's measure; in (0, 1). It falls at a drift.
@@ -66,26 +73,30 @@ def drift_signals(
         - ``agreement``: cosine of the item's embedding and the local context c_t.
         - ``update_gate``, ``local_gate``: means of z_t and of G_t^c, how much of h_t and c_t is new. They rise.
         - ``surprise``: -log p(x_t | x_1..x_{t-1}), nats, which any recommender has: what a gate should do better than.
+          NaN where the part does not predict the event.
 
     Raises:
-        UserError: the model has no such gates.
+        UserError: the model has no such gates, or no sequence has three events.
     """
-    require(isinstance(model, GatedModel), f"A {type(model).__name__} has no gates to read; take a run of an HCRNN.")
+    require(isinstance(model, GatedModel), NO_GATES.format(type(model).__name__))
+    require(bool((sequences.lengths >= 3).any()), "No sequence has an event between its first and its last one.")
     frames = [
         _of_batch(model, guide, batch.to(device)) for batch in batches_by_length(sequences, "filtering", POSITIONS)
     ]
-    ranks = evaluate(PosteriorPredictive(model, guide), sequences, "one-pass", device)
+    ranks = evaluate(PosteriorPredictive(model, guide), sequences, "one-pass", device, items)
     surprise = ranks[["row", "position"]].assign(surprise=-ranks["log_prob"])
-    events = pd.concat(frames).merge(surprise, on=["row", "position"])
+    events = pd.concat(frames).merge(surprise, how="left", on=["row", "position"])
     return events.sort_values(["row", "position"], ignore_index=True)
 
 
 @torch.no_grad()
 def _of_batch(model: Any, guide: nn.Module, batch: Batch) -> pd.DataFrame:
     conditioned = poutine.condition(model, data=posterior_means(guide, batch))
-    nodes: Any = poutine.trace(conditioned).get_trace(batch).nodes
+    none_predicted = replace(batch, scored=torch.zeros_like(batch.scored))
+    nodes: Any = poutine.trace(conditioned).get_trace(none_predicted).nodes
     states = model.reading(batch, nodes["theta"]["value"])
     gates = states.gates
+    require(gates is not None, NO_GATES.format(type(model).__name__))
     signals = {
         "history_kept": (gates.reset_gate * gates.drift_gate).mean(dim=-1),
         "reset_gate": gates.reset_gate.mean(dim=-1),
@@ -124,11 +135,9 @@ def possible_drifts(data: DataSet, part: Part, pause: float) -> pd.DataFrame:
     labels = pd.DataFrame({"row": rows, "position": position[later], "seconds": seconds})
     if data.truth is not None:
         labels["planted"] = pd.array(data.truth.drift_points(part, sequences.offsets)[later], dtype="boolean")
-    names = category_sets(data.items)
-    if any(names):
-        before, now = ([names[item - 1] for item in sequences.items[later - back]] for back in (1, 0))
-        changes = [one.isdisjoint(other) if one and other else None for one, other in zip(before, now, strict=True)]
-        labels["genre"] = pd.array(changes, dtype="boolean")
+    changes = categories_change(data.items, sequences.items[later - 1], sequences.items[later])
+    if not changes.isna().all():
+        labels["genre"] = changes
     if not np.isnan(seconds).all():
         labels["pause"] = pd.array(seconds >= pause, dtype="boolean")
         labels.loc[np.isnan(seconds), "pause"] = pd.NA
@@ -142,24 +151,25 @@ def detection(events: pd.DataFrame) -> pd.DataFrame:
         events: of :func:`drift_signals`, with the drifts of :func:`possible_drifts`.
 
     Returns:
-        A row for each drift that occurs and each signal that is not the same at all events, ``seconds`` among them, a
-        signal that needs no model: ``drift``, ``share`` (of
-        the events whose kind is known), ``signal``, ``at_drift`` and ``elsewhere`` (its means), and ``auc``, ``low``,
+        A row for each drift that is known at some events and not at all of them, and each signal that varies,
+        ``seconds`` among them, which needs no model: ``drift``, ``events`` (whose kind and signal are known), ``share``
+        of drifts in them, ``signal``, ``at_drift`` and ``elsewhere`` (its means), and ``auc``, ``low``,
         ``high``: the chance that it points to a drift rather than to another event, with a 95 % interval over
         sequences. 0.5: it tells nothing; below: it points the other way.
     """
     rows = []
     for drift in (name for name in DRIFTS if name in events):
-        share = float(events[drift].mean())
         for signal in SIGNALS:
             known = events[events[drift].notna() & events[signal].notna()]
             is_drift, values = known[drift].to_numpy(dtype=bool), known[signal].to_numpy(dtype=np.float64)
             # A pause is nothing but a number of seconds.
-            if (drift, signal) == ("pause", "seconds") or len(np.unique(is_drift)) < 2 or np.ptp(values) == 0.0:
+            if (drift, signal) == ("pause", "seconds") or min(len(np.unique(is_drift)), len(np.unique(values))) < 2:
                 continue
             area = clustered_auc(-values if signal in FALLS else values, is_drift, known["row"].to_numpy())
             means = {"at_drift": values[is_drift].mean(), "elsewhere": values[~is_drift].mean()}
             found = {"auc": area.value, "low": area.low, "high": area.high}
-            rows.append({"drift": drift, "share": share, "signal": signal, **means, **found})
-    columns = ["drift", "share", "signal", "at_drift", "elsewhere", "auc", "low", "high"]
+            rows.append(
+                {"drift": drift, "events": len(known), "share": is_drift.mean(), "signal": signal, **means, **found}
+            )
+    columns = ["drift", "events", "share", "signal", "at_drift", "elsewhere", "auc", "low", "high"]
     return pd.DataFrame(rows, columns=columns)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from hcrnn_pyro.errors import require
 
 
 @contextmanager
@@ -24,6 +26,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_own_folder(folder: Path, files: Collection[str], maker: str) -> None:
+    """Look whether results may go to a folder: it is not there, or has nothing but earlier ones.
+
+    Args:
+        folder: where to.
+        files: names of all that the maker writes.
+        maker: what writes them, for the sentence: ``which no ... wrote``.
+
+    Raises:
+        UserError: it holds anything else, or is no folder.
+    """
+    require(not folder.exists() or folder.is_dir(), f"--out: {folder} is not a folder.")
+    found = {file.name for file in folder.iterdir()} if folder.exists() else set()
+    others = sorted(found - {*files} - {f".{name}.part" for name in files})  # the latter of one that was killed
+    require(not others, f"--out: {folder} holds {', '.join(others[:3])}, which no {maker} wrote. Choose another --out.")
 
 
 def write_json(path: Path, content: Any) -> None:

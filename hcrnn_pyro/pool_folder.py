@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from hcrnn_pyro.errors import UserError, require
-from hcrnn_pyro.files import write_json
+from hcrnn_pyro.files import require_own_folder, write_json
 from hcrnn_pyro.pooling import LogPool
 from hcrnn_pyro.runs import METRICS, RANKS, WEIGHTS, Run, load_run, run_sha1, save_results
 
@@ -67,11 +67,7 @@ def check_pool_folder(folder: Path) -> None:
     Raises:
         UserError: it does.
     """
-    require(not folder.exists() or folder.is_dir(), f"--out: {folder} is not a folder.")
-    found = {file.name for file in folder.iterdir()} if folder.exists() else set()
-    ours = {POOL, METRICS, RANKS}
-    others = sorted(found - ours - {f".{name}.part" for name in ours})
-    require(not others, f"--out: {folder} holds {', '.join(others[:3])}, which no pool wrote. Choose another --out.")
+    require_own_folder(folder, (POOL, METRICS, RANKS), "pool")
     folder.mkdir(parents=True, exist_ok=True)
 
 

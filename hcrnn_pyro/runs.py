@@ -86,7 +86,8 @@ def start_run(folder: Path, config: dict[str, Any], data: DataSet) -> None:
     Raises:
         UserError: when the folder holds anything already, or cannot be made.
     """
-    open_run(folder, {"format": RUN_FORMAT, "data_sha1": data.fingerprint, **config}, data.items)
+    prints = {"data_sha1": data.fingerprint, "times_sha1": data.times_fingerprint}
+    open_run(folder, {"format": RUN_FORMAT, **prints, **config}, data.items)
 
 
 def open_run(folder: Path, config: dict[str, Any], items: pd.DataFrame) -> None:
@@ -108,8 +109,12 @@ def check_data(folder: Path, data: DataSet) -> None:
     Raises:
         UserError: when they differ.
     """
-    same = read_config(folder)["data_sha1"] == data.fingerprint
-    require(same, f"The data of {data.name} have changed since the run in {folder} was started; start a new one.")
+    config = read_config(folder)
+    same_times = config.get("times_sha1", data.times_fingerprint) == data.times_fingerprint  # none of older runs
+    require(
+        config["data_sha1"] == data.fingerprint and same_times,
+        f"The data of {data.name} have changed since the run in {folder} was started; start a new one.",
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -69,9 +69,18 @@ class SideInformation:
         return np.concatenate([flags, hats], axis=1)
 
 
-def category_sets(items: pd.DataFrame) -> list[frozenset[str]]:
-    """The categories of each item, none where they are not known."""
-    return [frozenset(text.split("|")) - {""} for text in _text(items, "categories")]
+def categories_change(items: pd.DataFrame, before: np.ndarray, now: np.ndarray) -> pd.arrays.BooleanArray:
+    """Whether an item shares no category with another one; missing where either has none that is known.
+
+    Args:
+        items: the catalogue.
+        before: (N,) item indices, from 1.
+        now: (N,) the others.
+    """
+    names = [frozenset(text.split("|")) - {""} for text in _text(items, "categories")]
+    pairs = ((names[one - 1], names[other - 1]) for one, other in zip(before, now, strict=True))
+    changes = [one.isdisjoint(other) if one and other else None for one, other in pairs]
+    return pd.array(changes, dtype="boolean")
 
 
 def _text(items: pd.DataFrame, column: str) -> list[str]:

@@ -14,7 +14,7 @@ from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.evaluation import summarise
 from hcrnn_pyro.published import METRICS
-from hcrnn_pyro.side_information import category_sets
+from hcrnn_pyro.side_information import categories_change
 
 PLACES = {"2-5": 5, "6-10": 10, "11-20": 20, "21-50": 50, "51+": np.inf}  # name: the last place, counted from 1
 HEAD, TAIL = 0.25, 0.75  # shares of the training events, from the most popular item on
@@ -116,8 +116,7 @@ def _popularity(data: DataSet) -> pd.Categorical:
 
 def _genre_change(data: DataSet, events: np.ndarray, positions: np.ndarray) -> pd.Categorical:
     """Whether the two items before each target share no category."""
-    genres = category_sets(data.items)
-    earlier, last = ([genres[item - 1] for item in data.test.items[np.maximum(events - back, 0)]] for back in (2, 1))
-    pairs = list(zip(earlier, last, strict=True))
-    known = np.array([bool(one and other) for one, other in pairs], dtype=bool) & (positions >= 2)
-    return _no_yes(np.array([one.isdisjoint(other) for one, other in pairs], dtype=bool), known)
+    earlier, last = (data.test.items[np.maximum(events - back, 0)] for back in (2, 1))
+    changes = categories_change(data.items, earlier, last)
+    known = (positions >= 2) & ~np.asarray(changes.isna())
+    return _no_yes(changes.to_numpy(dtype=bool, na_value=False), known)

@@ -103,7 +103,7 @@ def _fit(
     resume: bool,
     keep_last: bool,
 ) -> FitResult:
-    require_times(model, data.train)
+    require_times(model, data)
     if isinstance(model, Prepared):
         model.prepare(data.train)
     if not has_parameters(model, guide):

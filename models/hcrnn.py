@@ -68,7 +68,7 @@ class HCRNNConfig:
     head_layers: int = 0
     """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none, as in the paper."""
     time_intervals: bool = False
-    """Read how long ago the event before each one was, where the data have times."""
+    """Read how long ago the event before each one was; for data with times."""
     item_embeddings: ItemEmbeddings = "flat"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None

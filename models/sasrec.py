@@ -40,7 +40,7 @@ class SASRecConfig(PlainConfig):
     head_layers: int = 0
     """Hidden layers, each 4 H wide, of a feed-forward part of the output layer; 0: none, as in the model's paper."""
     time_intervals: bool = False
-    """Read how long ago the event before each one was, where the data have times."""
+    """Read how long ago the event before each one was; for data with times."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

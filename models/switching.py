@@ -78,7 +78,7 @@ class SwitchingConfig:
     head_layers: int = 0
     """Hidden layers, each 4 E wide, that the output layer's linear map has beside it; 0: none."""
     time_intervals: bool = False
-    """Read how long ago the event before each one was, where the data have times."""
+    """Read how long ago the event before each one was; for data with times."""
     item_embeddings: ItemEmbeddings = "spectral"
     """Where item embeddings start: flat from noise, spectral from what stands near what in training sequences."""
     item_scale: float | None = None

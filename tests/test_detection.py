@@ -75,7 +75,7 @@ def test_a_single_sequence_has_no_interval():
     ("scores", "is_one", "sentence"),
     [
         ([1.0, 2.0], [True, True], "both kinds; got 2 of the one and 0 of the other"),
-        ([1.0, np.nan], [True, False], "finite scores"),
+        ([1.0, np.nan], [True, False], "a score for every event"),
         ([1.0], [True, False], "three arrays of one length"),
     ],
 )

@@ -13,10 +13,11 @@ from experiments.svi import main as train
 from guides import GUIDES
 from hcrnn_pyro.data.batches import make_batch
 from hcrnn_pyro.data.dataset import DataSet, Sequences
+from hcrnn_pyro.detection import clustered_auc
 from hcrnn_pyro.drift import FALLS, RISES, detection, drift_signals, possible_drifts
 from hcrnn_pyro.errors import UserError
 from hcrnn_pyro.prediction import PosteriorPredictive
-from models import MODELS, PRIORS
+from models import HCRNN, MODELS, PRIORS
 from tests.numpy_hcrnn import paper_weights, step
 
 ITEMS, SIZE, CONTEXTS = 7, 4, 3
@@ -64,10 +65,42 @@ def test_the_switching_models_gates_do_not_depend_on_theta():
     assert not np.allclose(read[0]["surprise"], read[1]["surprise"]), "its predictions do"
 
 
+def test_nothing_is_read_of_what_comes_later():
+    model, guide = make("hcrnn3-bi", "bag-of-items")
+    other = Sequences.from_lists([[3, 1, 4, 7, 6], [2, 7], [6, 2, 3, 5]])
+    ours, theirs = (drift_signals(model, guide, part).set_index(["row", "position"]) for part in (SEQUENCES, other))
+    same = [(0, 1), (0, 2), (2, 1), (2, 2)]
+    pd.testing.assert_frame_equal(ours.loc[same], theirs.loc[same])
+    assert not np.allclose(ours.loc[(0, 3)], theirs.loc[(0, 3)])
+
+
+def test_events_that_are_context_alone_have_gates_and_no_surprise():
+    model, guide = make("hcrnn3")
+    whole = drift_signals(model, guide, SEQUENCES)
+    last_alone = drift_signals(model, guide, replace(SEQUENCES, first_target=SEQUENCES.lengths - 1))
+    assert last_alone["surprise"].isna().all()
+    pd.testing.assert_frame_equal(last_alone.drop(columns="surprise"), whole.drop(columns="surprise"))
+
+
+def test_sequences_of_two_events_have_nothing_between():
+    with pytest.raises(UserError, match="No sequence has an event between its first and its last one"):
+        drift_signals(*make("hcrnn3"), Sequences.from_lists([[1, 2], [3, 4]]))
+
+
+class Gateless(HCRNN):
+    """A recurrence of a user's own, whose gates are not told."""
+
+    def reading(self, batch, theta):
+        return self.states(batch, theta)
+
+
 def test_a_model_without_gates_is_refused():
     model = MODELS["narm"](items=ITEMS, hidden=SIZE)
     with pytest.raises(UserError, match="A NARM has no gates to read"):
         drift_signals(model, GUIDES["none"](model), SEQUENCES)
+    gateless = Gateless("hcrnn3", ITEMS, PRIORS["logistic-normal"], hidden=SIZE, contexts=CONTEXTS)
+    with pytest.raises(UserError, match="A Gateless has no gates to read"):
+        drift_signals(gateless, GUIDES["prior"](gateless), SEQUENCES)
 
 
 def test_what_may_be_a_drift_is_told_by_the_data_alone():
@@ -105,7 +138,18 @@ def test_a_signal_is_judged_by_the_way_it_should_move():
     assert found.loc["history_kept", "at_drift"] == pytest.approx(0.15)
     assert found.loc["history_kept", "elsewhere"] == pytest.approx(0.8)
     assert found["share"].tolist() == [0.4, 0.4]
-    assert detection(events_of(signals, pause=[False] * 6)).empty
+    assert found["events"].tolist() == [5, 5]
+    for one_kind in ([False] * 6, [None] * 6):
+        assert detection(events_of(signals, pause=one_kind)).empty
+
+
+def test_intervals_are_over_sequences():
+    random = np.random.default_rng(0)
+    kept, genre = random.random(60), random.random(60) < 0.4
+    events = events_of({"history_kept": kept}, genre=genre.tolist())
+    (found,) = detection(events).to_dict("records")
+    assert (found["low"], found["high"]) == pytest.approx(clustered_auc(-kept, genre, np.arange(60) // 2)[1:])
+    assert found["low"] != pytest.approx(clustered_auc(-kept, genre, np.arange(60)).low)
 
 
 def test_the_time_that_went_by_is_a_signal_but_of_a_pause():
@@ -169,7 +213,7 @@ def test_the_command_shows_a_sequence(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--sequence", "nobody"], "the test part has no sequence nobody. Its first ones are "),
+        (["--sequence", "nobody"], "the test part has no sequence 'nobody'. Its first ones are "),
         (["--pause", "0"], "--pause is a time above 0 seconds; got 0"),
     ],
 )
@@ -182,3 +226,53 @@ def test_wrong_flags_end_in_a_sentence(runs, flags, sentence, tmp_path):
 def test_a_run_without_gates_is_refused(runs):
     with pytest.raises(UserError, match="holds a pop, which has no drift gate to read"):
         main(["--run", str(runs / "pop")])
+
+
+def test_results_go_to_a_folder_of_their_own(runs, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file is not a folder"):
+        main(["--run", str(runs / "hcrnn1"), "--out", str(tmp_path / "file")])
+    with pytest.raises(UserError, match="which no look for drift wrote"):
+        main(["--run", str(runs / "hcrnn1"), "--out", str(runs / "hcrnn3")])
+
+
+@pytest.fixture(scope="module")
+def timed_log(tmp_path_factory):
+    """Sessions of fifteen events: a pause of an hour before each third one, and categories by the item."""
+    folder = tmp_path_factory.mktemp("log")
+    random = np.random.default_rng(0)
+    pauses = np.where(np.arange(15) % 3 == 2, 3600, 5)
+    rows = [(f"u{u}", f"i{random.integers(12)}", int(t)) for u in range(60) for t in np.cumsum(pauses)]
+    log = pd.DataFrame(rows, columns=["SessionId", "ItemId", "Time"])
+    log["Categories"] = np.where(log["ItemId"].isin(["i1", "i2"]), "", "c" + log["ItemId"].str[-1])
+    log.to_csv(folder / "log.csv", index=False)
+    return folder / "log.csv"
+
+
+@pytest.mark.parametrize("split", ["users", "leave-last-out"])
+def test_the_command_on_a_log_with_times(timed_log, tmp_path, capsys, split):
+    small = ["--epochs", "1", "--hidden", "6", "--contexts", "3", "--evaluation", "one-pass", "--device", "cpu"]
+    run = str(tmp_path / "run")
+    train(["--data", str(timed_log), "--split", split, "--time-intervals", *small, "--out", run])
+    capsys.readouterr()
+    main(["--run", run, "--pause", "60"])
+    printed = capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "run" / "drift" / "detection.csv").set_index(["drift", "signal"])
+    assert found.loc[("pause", "history_kept"), "share"] == pytest.approx(4 / 13)  # of events 2 to 14: 3, 6, 9 and 12
+    assert ("genre", "seconds") in found.index
+    assert ("pause", "seconds") not in found.index
+    assert ("pause", "surprise") not in found.index or split == "users", "the last event alone is predicted"
+    assert "at least 60 seconds went by" in printed
+    main(["--run", run, "--pause", "1"])
+    assert "pause: all events are of one kind, so there is nothing to tell apart." in capsys.readouterr().out
+
+
+def test_changed_times_are_changed_data(timed_log, tmp_path):
+    copy = tmp_path / "log.csv"
+    copy.write_text(timed_log.read_text())
+    small = ["--epochs", "1", "--hidden", "6", "--contexts", "3", "--evaluation", "one-pass", "--device", "cpu"]
+    train(["--data", str(copy), *small, "--out", str(tmp_path / "run")])
+    log = pd.read_csv(copy)
+    log.assign(Time=2 * log["Time"]).to_csv(copy, index=False)
+    with pytest.raises(UserError, match="The data of log.csv have changed since the run"):
+        main(["--run", str(tmp_path / "run")])

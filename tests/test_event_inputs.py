@@ -63,9 +63,9 @@ def test_unknown_times_leave_no_gradient_that_is_no_number(embedding):
     assert embedding.weight.grad.sum() == SIZE
 
 
-def test_a_tenth_of_the_training_rows_have_their_times_hidden(embedding):
+def test_a_tenth_of_the_training_rows_are_told_no_time(embedding):
     shown = embedding.train()(torch.ones(20_000, 2).double()).abs().sum(dim=-1) > 0
-    assert torch.equal(shown[:, 0], shown[:, 1]), "a row's times are hidden together"
+    assert torch.equal(shown[:, 0], shown[:, 1]), "a row is told all or nothing"
     assert shown[:, 0].double().mean().item() == pytest.approx(0.9, abs=0.01)  # standard error 0.002
 
 
@@ -190,11 +190,11 @@ def test_data_without_times_are_refused():
     model = MODELS["narm"](items=ITEMS_OF_A_COIN, hidden=4, time_intervals=True)
     known = coins().train
     for none in (coins(known=False).train, replace(known, times=np.full_like(known.times, np.nan))):
-        with pytest.raises(UserError, match="--time-intervals reads the times of events, and these data have none"):
+        with pytest.raises(UserError, match="of events, and train of these data have none"):
             fit(model, GUIDES["none"](model), replace(coins(), train=none), TrainingConfig(epochs=1, device="cpu"))
 
 
 def test_the_command_refuses_them_in_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="--time-intervals reads the times of events"):
+    with pytest.raises(UserError, match="and train and valid and test of these data have none"):
         main(["--data", "synthetic", "--time-intervals", "--epochs", "1", "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists(), "nothing was begun"

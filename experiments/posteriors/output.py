@@ -16,7 +16,7 @@ from experiments.posteriors.analysis import Analysis
 from experiments.posteriors.html import page
 from experiments.posteriors.subject import Subject
 from hcrnn_pyro.errors import require
-from hcrnn_pyro.files import whole_file, write_json
+from hcrnn_pyro.files import require_own_folder, whole_file, write_json
 from hcrnn_pyro.posterior.dataset import to_arviz, write_netcdf
 from hcrnn_pyro.posterior.joint import seeded
 from hcrnn_pyro.posterior.summary import theta_summary
@@ -36,14 +36,8 @@ def check_folder(folder: Path, run: Path) -> None:
     Raises:
         UserError: the folder holds anything else.
     """
-    require(not folder.exists() or folder.is_dir(), f"--out: {folder} is not a folder.")
-    found = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-    ours = {*FILES, *(f".{name}.part" for name in FILES)}  # the latter where an analysis was killed
-    others = [name for name in found if name not in ours]
-    require(
-        not others, f"--out: {folder} holds {', '.join(others[:3])}, which no analysis wrote. Choose another --out."
-    )
-    if NUMBERS in found and folder.resolve().parent != run.resolve():  # a run may be moved with its analysis
+    require_own_folder(folder, FILES, "analysis")
+    if (folder / NUMBERS).exists() and folder.resolve().parent != run.resolve():  # a run may be moved with its analysis
         other = _run_of(folder / NUMBERS)
         require(other == str(run.resolve()), f"--out: {folder} holds the analysis of {other}. Choose another --out.")
 

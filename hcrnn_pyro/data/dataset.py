@@ -201,6 +201,15 @@ class DataSet:
             digest.update(np.ascontiguousarray(part.items).data)
         return digest.hexdigest()
 
+    @property
+    def times_fingerprint(self) -> str | None:
+        """SHA-1 of the times of every part's events; ``None`` where no part has any."""
+        known = [part.times for part in (self.train, self.valid, self.test) if part.times is not None]
+        digest = hashlib.sha1()
+        for times in known:
+            digest.update(np.ascontiguousarray(times).data)
+        return digest.hexdigest() if known else None
+
     def with_valid_in_train(self) -> DataSet:
         """The same data with every event of the valid part trained on as well; the valid part stays what it is.
 

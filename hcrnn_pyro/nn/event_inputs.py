@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
-from hcrnn_pyro.data.dataset import Sequences
+from hcrnn_pyro.data.dataset import PARTS, DataSet
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.dropout import Dropout
 
 KNOTS = 32  # at 0, 1, 3, 7, ... 2^31 - 1 seconds, the last one 68 years
-HIDDEN = 0.1  # share of the training's rows whose times are hidden, so that the model can also do without
+WITHHELD = 0.1  # share of the training's rows whose times are not told, so that the model can also do without
 
 
 class EventInputs(nn.Module):
@@ -49,7 +49,7 @@ class IntervalEmbedding(nn.Module):
         f(x) = sum_j max(0, 1 - |x - j|) w_j
 
     So that events of one second, a minute and a month apart are told from each other, and a little more or less time
-    means a little more or less. A tenth of the rows have all their intervals hidden in training.
+    means a little more or less. A tenth of the rows are told no interval in training.
 
     Args:
         size: E.
@@ -68,22 +68,24 @@ class IntervalEmbedding(nn.Module):
     def forward(self, elapsed: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time embedding"]:
         """Embed seconds, NaN where unknown; events out of order count as simultaneous."""
         if self.training:
-            hidden = torch.rand(len(elapsed), 1, device=elapsed.device) < HIDDEN
-            elapsed = elapsed.masked_fill(hidden, torch.nan)
+            withheld = torch.rand(len(elapsed), 1, device=elapsed.device) < WITHHELD
+            elapsed = elapsed.masked_fill(withheld, torch.nan)
         place = elapsed.clamp(min=0.0).log1p().div(math.log(2.0)).clamp(max=KNOTS - 1.0)
         near = (1.0 - (place.unsqueeze(-1) - self.knots).abs()).clamp(min=0.0)
         return near.nan_to_num(0.0).to(self.weight.dtype) @ self.weight
 
 
-def require_times(model: nn.Module, train: Sequences) -> None:
-    """Look whether the training part has the times that a model reads.
+def require_times(model: nn.Module, data: DataSet) -> None:
+    """Look whether data have the times that a model reads.
 
     Raises:
-        UserError: the model reads times and the part has none.
+        UserError: the model reads times and a part has none.
     """
-    reads = any(isinstance(part, IntervalEmbedding) for part in model.modules())
+    if not any(isinstance(module, IntervalEmbedding) for module in model.modules()):
+        return
+    without = [part for part in PARTS if len(data.part(part)) and not data.part(part).has_times]
     require(
-        not reads or train.has_times,
-        "--time-intervals reads the times of events, and these data have none. Leave it out, or add "
-        "--no-time-intervals to a preset that has it.",
+        not without,
+        f"--time-intervals reads the times of events, and {' and '.join(without)} of these data have none. Leave it "
+        "out, or add --no-time-intervals to a preset that has it.",
     )
