@@ -37,6 +37,7 @@ POSITIONS = 1_600  # rows times time of a batch
 BLOCK = 2**22  # most distances at a time: some megabytes, near a cache
 BANDWIDTHS = tuple(2.0 ** (-step / 2) for step in range(3, 15))  # over the states' variance: 0.35 to 0.008
 ROUNDS = 200  # of expectation maximisation, for a single share
+MOST = 0.99  # share of a memory: the model keeps the rest, so that nothing that it holds possible has probability 0
 
 
 class Read(NamedTuple):
@@ -61,7 +62,7 @@ class KernelMemory:
         states: (M, D) along these axes, in the order of the items that followed.
         items: (M,) int64, these items, ascending.
         bandwidth: b, in units of the states' squared distances.
-        share: a, in [0, 1].
+        share: a, in [0, 1).
     """
 
     mean: Tensor
@@ -227,6 +228,7 @@ def _best_share(model: Tensor, memory: Tensor) -> tuple[float, float]:
     share = 0.5
     for _ in range(ROUNDS):
         share = float((share * memory / ((1 - share) * model + share * memory)).mean())
+    share = min(share, MOST)
     return float(((1 - share) * model + share * memory).log().mean()), share
 
 

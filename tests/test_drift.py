@@ -274,5 +274,5 @@ def test_changed_times_are_changed_data(timed_log, tmp_path):
     train(["--data", str(copy), *small, "--out", str(tmp_path / "run")])
     log = pd.read_csv(copy)
     log.assign(Time=2 * log["Time"]).to_csv(copy, index=False)
-    with pytest.raises(UserError, match="The data of log.csv have changed since the run"):
+    with pytest.raises(UserError, match=r"The data of log\.csv have changed since the run"):
         main(["--run", str(tmp_path / "run")])
