@@ -24,7 +24,8 @@ class TableConfig:
     columns: str = DataConfig.columns
     """Columns of a log: session,item,time, or session,item where the rows are in order."""
     models: tuple[str, ...] = ("all",)
-    """Rows of the table: all, ablation (HCRNN-3+Bi on citeulike with each ingredient alone, and all but one), or names;
+    """Rows of the table: all, ablation (HCRNN-3+Bi on citeulike with each ingredient alone, and all but one), times
+    (models that read time intervals and remember), or names;
     my_file:MyModel joins as a row with its default flags."""
     against: tuple[str, ...] = ()
     """Rows that every other row is set against, with an interval for the difference; a section of the report each."""
