@@ -22,6 +22,8 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.scored_items import ScoredItems
 from hcrnn_pyro.seen import seen_items
 
+COUNTED_NOTHING = "This model has counted nothing yet: call prepare(train) before the first batch."
+
 
 class CountTable(nn.Module):
     """Sparse counts by rows (CSR), in buffers: they are saved with their owner, and load whatever their size.
@@ -55,7 +57,7 @@ class CountTable(nn.Module):
         """The counts, as float64."""
         if self._table is None:
             values, columns, starts = (part.cpu().numpy() for part in (self.values, self.columns, self.starts))
-            require(len(starts) > 1, "This model has counted nothing yet: call prepare(train) before the first batch.")
+            require(len(starts) > 1, COUNTED_NOTHING)
             shape = (len(starts) - 1, self.width)
             self._table = csr_array((values.astype(np.float64), columns, starts), shape=shape)
         return self._table

@@ -37,14 +37,23 @@ def weighted_prefixes(batch: Batch, items: int, decay: float = math.inf) -> csr_
         decay: in steps, above 0; infinite: plain counts.
     """
     rows, last = _scored(batch)
-    starts = np.concatenate([[0], np.cumsum(last + 1)])
-    prediction = np.repeat(np.arange(len(rows)), last + 1)
-    steps = np.arange(starts[-1]) - starts[prediction]
+    prediction, steps, starts = _stretches(last + 1)
     read = batch.inputs.cpu().numpy()[rows[prediction], steps]
-    weights = np.exp((steps - last[prediction]) / decay)
-    prefixes = csr_array((weights, read, starts), shape=(len(rows), items + 1))
-    prefixes.sum_duplicates()
-    return prefixes
+    return _summed(np.exp((steps - last[prediction]) / decay), read, starts, items)
+
+
+def weighted_futures(batch: Batch, items: int, reach: float) -> csr_array:
+    """(N, V + 1) the items from x_t+1 to the end, one d steps after x_t+1 with weight exp(-d / reach); repeats add up.
+
+    Args:
+        batch: rows of the sequence or filtering scope, whose targets are all that comes.
+        items: V.
+        reach: in steps, above 0.
+    """
+    rows, last = _scored(batch)
+    prediction, steps, starts = _stretches(batch.lengths.cpu().numpy()[rows] - last)
+    coming = batch.targets.cpu().numpy()[rows[prediction], last[prediction] + steps]
+    return _summed(np.exp(-steps / reach), coming, starts, items)
 
 
 def occurrences(sequences: Sequences, items: int) -> csr_array:
@@ -83,3 +92,17 @@ def _scored(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """(N,) the row of every scored prediction, and t - 1, the last position that it has read."""
     rows = batch.scored.nonzero()[:, 0]
     return rows.cpu().numpy(), batch.queries[batch.scored].cpu().numpy()
+
+
+def _stretches(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all events of the predictions' stretches: its prediction, its place in the stretch; and each one's start."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    prediction = np.repeat(np.arange(len(lengths)), lengths)
+    return prediction, np.arange(starts[-1]) - starts[prediction], starts
+
+
+def _summed(weights: np.ndarray, columns: np.ndarray, starts: np.ndarray, items: int) -> csr_array:
+    """(N, V + 1) weights of items; those of one item add up."""
+    table = csr_array((weights, columns, starts), shape=(len(starts) - 1, items + 1))
+    table.sum_duplicates()
+    return table

@@ -23,6 +23,7 @@ from .sasrec import SASRec, SASRecConfig
 from .sequential_knn import SequentialKNN
 from .session_knn import SessionKNN
 from .session_pop import SessionPop
+from .slit import SLIT
 from .stamp import STAMP
 from .switching import SwitchingConfig, SwitchingHCRNN
 
@@ -65,6 +66,7 @@ MODELS: dict[str, MakeModel] = {
     "sequential-knn": SequentialKNN,
     "s-knn": SessionKNN,
     "markov": Markov,
+    "slit": SLIT,
 }
 
 __all__ = [

@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from collections import Counter
+from functools import cache
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -74,6 +75,20 @@ def votes(prefix, neighbours, decay):
     return scores
 
 
+@cache
+def linear_transitions(decay=5.0, reach=1.0, ridge=100.0):
+    past, turns = ridge * np.eye(ITEMS + 1), np.zeros((ITEMS + 1, ITEMS + 1))
+    for sequence in TRAIN:
+        for t in range(1, len(sequence)):
+            read, coming = weights(sequence[:t], decay), weights(sequence[: t - 1 : -1], reach)
+            for i in read:
+                for j in read:
+                    past[i, j] += read[i] * read[j]
+                for j in coming:
+                    turns[i, j] += read[i] * coming[j]
+    return np.linalg.inv(past) @ turns
+
+
 def by_loops(name, prefix):
     last, transitions = prefix[-1], Counter(pair for sequence in TRAIN for pair in pairwise(sequence))
     score = {
@@ -84,11 +99,12 @@ def by_loops(name, prefix):
         "sequential-knn": lambda i: sum(w * ordered_likeness(j, i, 5.0) for j, w in weights(prefix, 4.0).items()),
         "s-knn": lambda i: votes(prefix, 3, 5.0)[i],
         "markov": lambda i: transitions[last, i],
+        "slit": lambda i: max(1e-3, sum(w * linear_transitions()[j, i] for j, w in weights(prefix, 5.0).items())),
     }[name]
     return [score(item) for item in range(1, ITEMS + 1)]
 
 
-COUNTED = ["pop", "s-pop", "item-knn", "item-knn-decay", "sequential-knn", "s-knn", "markov"]
+COUNTED = ["pop", "s-pop", "item-knn", "item-knn-decay", "sequential-knn", "s-knn", "markov", "slit"]
 
 
 def make_model(name, prepared=True, **settings):
@@ -214,11 +230,34 @@ def test_a_table_that_lacks_a_buffer_is_refused():
         ("sequential-knn", {"backward": 1.5}, "--backward is a weight from 0 to 1"),
         ("s-knn", {"decay": -2.0}, "--decay is a number of steps above 0"),
         ("s-knn", {"neighbours": 0}, "--neighbours is a whole number"),
+        ("slit", {"decay": 0.0}, "--decay is a number of steps above 0"),
+        ("slit", {"reach": math.inf}, "--reach is a number of steps above 0"),
+        ("slit", {"ridge": 0.0}, "--ridge is above 0"),
+        ("slit", {"floor": -1.0}, "--floor is above 0"),
     ],
 )
 def test_impossible_settings(name, settings, sentence):
     with pytest.raises(UserError, match=sentence):
         MODELS[name](items=ITEMS, **settings)
+
+
+def test_slit_refuses_a_catalogue_too_large_for_its_matrix():
+    with pytest.raises(UserError, match="at most 20,000"):
+        MODELS["slit"](items=20_001)
+
+
+def test_a_long_reach_asks_what_else_is_in_such_a_sequence():
+    """Item 1 comes straight before 2, and always some steps before 3; 4 follows neither."""
+    train = Sequences.from_lists([[1, 2, 5, 3], [1, 2, 6, 3], [1, 2, 7, 3], [4, 5], [4, 6], [4, 7]])
+    said = {}
+    for reach in (0.1, 100.0):
+        model = MODELS["slit"](items=ITEMS, decay=0.1, reach=reach, ridge=1e-6)
+        model.prepare(train)
+        said[reach] = model.scores(batch_of("prefix", [[1, 2]]))[0]
+    assert said[0.1][2] == pytest.approx(1.0, abs=1e-3)
+    assert said[0.1][3] == 1e-3, "the floor: it never comes next"
+    assert said[100.0][2] == pytest.approx(1.0, abs=1e-3)
+    assert said[100.0][3] == pytest.approx(math.exp(-2 / 100), abs=1e-3)
 
 
 # Recall@3, Recall@20, MRR@3, MRR@20 of the test part, measured by programs that share no code with these models.
@@ -229,6 +268,7 @@ KNOWN = {
     "item-knn-decay": (8.17, 28.73, 5.50, 7.95),
     "sequential-knn": (11.79, 33.47, 8.27, 10.92),
     "s-knn": (2.82, 24.04, 1.32, 3.71),
+    "slit": (12.07, 32.02, 8.34, 10.83),
 }
 
 

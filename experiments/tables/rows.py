@@ -55,6 +55,7 @@ SASREC_PRIOR = {
 SEQUENTIAL = {"movielens": "--decay 3 --backward 0.25 --shrinkage 20", OTHER: ""}
 EXPERTS = ("item-knn-decay", "sequential-knn", "markov")
 REFITS = tuple(f"{name}+refit" for name in EXPERTS)
+SLIT_LONG = "--decay 20 --reach 5 --ridge 1000"  # what else belongs to such a sequence, beside what comes next
 
 ABLATED_ON = "citeulike"
 INGREDIENTS = {
@@ -127,6 +128,8 @@ ROWS: dict[str, Row] = {
         Row("sequential-knn", "sequential-knn", SEQUENTIAL, counted=True),
         Row("s-knn", "s-knn", DEFAULTS, counted=True),
         Row("markov", "markov", DEFAULTS, counted=True),
+        Row("slit", "slit", DEFAULTS, counted=True),
+        Row("slit-long", "slit", {OTHER: SLIT_LONG}, counted=True),
         Row("sasrec", "sasrec", SASREC),
         Row("narm+spectral", "narm", SPECTRAL, "NARM"),
         Row("hcrnn1+spectral", "hcrnn1", SPECTRAL, "HCRNN-1"),
@@ -142,6 +145,7 @@ ROWS: dict[str, Row] = {
         Row("sasrec+experts", "sasrec", DEFAULTS, pooled=("sasrec+prior", *EXPERTS)),
         Row("hcrnn3-bi+experts", "hcrnn3-bi", DEFAULTS, "HCRNN-3+Bi", pooled=("hcrnn3-bi+prior", *EXPERTS)),
         *(Row(f"{name}+refit", name, DEFAULTS, counted=True, refits=name) for name in EXPERTS),
+        Row("slit-long+refit", "slit", DEFAULTS, counted=True, refits="slit-long"),
         Row("gru4rec+refit", "gru4rec", DEFAULTS, "GRU4REC", refits="gru4rec+prior"),
         Row("narm+refit", "narm", DEFAULTS, "NARM", refits="narm+prior"),
         Row("sasrec+refit", "sasrec", DEFAULTS, refits="sasrec+prior"),
@@ -185,12 +189,12 @@ def _timed() -> dict[str, Row]:
         rows += [
             row("", flags={data: f"{flags} {TIME_FLAG}" for data, flags in prior.flags.items()}),
             row("+memory", remembers=(times,)),
-            row("+experts", pooled=(times, *EXPERTS)),
-            row("+memory+experts", pooled=(f"{times}+memory", *EXPERTS)),
+            row("+experts", pooled=(times, *EXPERTS, "slit-long")),
+            row("+memory+experts", pooled=(f"{times}+memory", *EXPERTS, "slit-long")),
             row("+refit", refits=times),
             row("+memory+refit", remembers=(f"{times}+refit", f"{times}+memory")),
-            row("+experts+refit", pooled=(f"{times}+refit", *REFITS)),
-            row("+memory+experts+refit", pooled=(f"{times}+memory+refit", *REFITS)),
+            row("+experts+refit", pooled=(f"{times}+refit", *REFITS, "slit-long+refit")),
+            row("+memory+experts+refit", pooled=(f"{times}+memory+refit", *REFITS, "slit-long+refit")),
         ]
     return {row.name: row for row in rows}
 
