@@ -209,9 +209,23 @@ def test_rows_with_times_add_them_to_the_prior_then_pool_and_refit(name):
     )
     for data in ("citeulike", "movielens", "another"):
         assert timed.flags_on(data) == [*ROWS[f"{name}+prior"].flags_on(data), TIME_FLAG]
-    assert pool.pooled == (timed.name, *EXPERTS)
+    experts = [*EXPERTS, "slit-long"]
+    assert pool.pooled == (timed.name, *experts)
     assert refit.refits == timed.name
-    assert refitted_pool.pooled == (refit.name, *(f"{expert}+refit" for expert in EXPERTS))
+    assert refitted_pool.pooled == (refit.name, *(f"{expert}+refit" for expert in experts))
+
+
+@pytest.mark.parametrize(("group", "begin", "trained"), [("memory", "", "+prior"), ("times", "+times", "+times")])
+@pytest.mark.parametrize("name", ["gru4rec", "narm", "sasrec", "hcrnn3-bi"])
+def test_rows_with_a_memory_have_it_of_the_trained_row_and_its_refit(group, begin, trained, name):
+    chosen = {row.name: row for row in chosen_rows([group])}
+    memory = f"{name}{begin}+memory"
+    experts = [*EXPERTS, "slit-long"]
+    assert chosen[memory].remembers == (name + trained,)
+    assert chosen[f"{memory}+refit"].remembers == (f"{name}{begin}+refit", memory), "chosen by the run before the refit"
+    assert chosen[f"{memory}+experts"].pooled == (memory, *experts)
+    refits = [f"{expert}+refit" for expert in experts]
+    assert chosen[f"{memory}+experts+refit"].pooled == (f"{memory}+refit", *refits)
 
 
 def test_the_preset_of_movielens_is_a_row_of_the_table():

@@ -24,9 +24,9 @@ class TableConfig:
     columns: str = DataConfig.columns
     """Columns of a log: session,item,time, or session,item where the rows are in order."""
     models: tuple[str, ...] = ("all",)
-    """Rows of the table: all, ablation (HCRNN-3+Bi on citeulike with each ingredient alone, and all but one), times
-    (models that read time intervals and remember), or names;
-    my_file:MyModel joins as a row with its default flags."""
+    """Rows of the table: all, ablation (HCRNN-3+Bi on citeulike with each ingredient alone, and all but one), memory
+    (models that remember their training), times (models that read time intervals, with and without a memory), or
+    names; my_file:MyModel joins as a row with its default flags."""
     against: tuple[str, ...] = ()
     """Rows that every other row is set against, with an interval for the difference; a section of the report each."""
     seeds: tuple[int, ...] = (10, 20, 30, 40, 50)

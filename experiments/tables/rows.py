@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from experiments.presets import DENSE, HELD, LONG, NEAR_SPECTRAL, PRESETS, TIME_FLAG
 from hcrnn_pyro.components import find, registry
@@ -15,6 +15,7 @@ from hcrnn_pyro.errors import require, unknown_choice
 OTHER = "other"  # data sets that a row does not name
 ALL = "all"
 ABLATION = "ablation"
+REMEMBERING = "memory"
 TIMED = "times"
 DEFAULTS: Mapping[str, str] = {OTHER: ""}
 
@@ -55,7 +56,9 @@ SASREC_PRIOR = {
 SEQUENTIAL = {"movielens": "--decay 3 --backward 0.25 --shrinkage 20", OTHER: ""}
 EXPERTS = ("item-knn-decay", "sequential-knn", "markov")
 REFITS = tuple(f"{name}+refit" for name in EXPERTS)
-SLIT_LONG = "--decay 20 --reach 5 --ridge 1000"  # what else belongs to such a sequence, beside what comes next
+HELD_MODELS = ("gru4rec", "narm", "sasrec", "hcrnn3-bi")  # those that a prior holds near the spectral embeddings
+LONG_EXPERT = "slit-long"
+LONG_FLAGS = "--decay 20 --reach 5 --ridge 1000"  # what else belongs to such a sequence, beside what comes next
 
 ABLATED_ON = "citeulike"
 INGREDIENTS = {
@@ -129,7 +132,7 @@ ROWS: dict[str, Row] = {
         Row("s-knn", "s-knn", DEFAULTS, counted=True),
         Row("markov", "markov", DEFAULTS, counted=True),
         Row("slit", "slit", DEFAULTS, counted=True),
-        Row("slit-long", "slit", {OTHER: SLIT_LONG}, counted=True),
+        Row(LONG_EXPERT, "slit", {OTHER: LONG_FLAGS}, counted=True),
         Row("sasrec", "sasrec", SASREC),
         Row("narm+spectral", "narm", SPECTRAL, "NARM"),
         Row("hcrnn1+spectral", "hcrnn1", SPECTRAL, "HCRNN-1"),
@@ -145,7 +148,7 @@ ROWS: dict[str, Row] = {
         Row("sasrec+experts", "sasrec", DEFAULTS, pooled=("sasrec+prior", *EXPERTS)),
         Row("hcrnn3-bi+experts", "hcrnn3-bi", DEFAULTS, "HCRNN-3+Bi", pooled=("hcrnn3-bi+prior", *EXPERTS)),
         *(Row(f"{name}+refit", name, DEFAULTS, counted=True, refits=name) for name in EXPERTS),
-        Row("slit-long+refit", "slit", DEFAULTS, counted=True, refits="slit-long"),
+        Row(f"{LONG_EXPERT}+refit", "slit", DEFAULTS, counted=True, refits=LONG_EXPERT),
         Row("gru4rec+refit", "gru4rec", DEFAULTS, "GRU4REC", refits="gru4rec+prior"),
         Row("narm+refit", "narm", DEFAULTS, "NARM", refits="narm+prior"),
         Row("sasrec+refit", "sasrec", DEFAULTS, refits="sasrec+prior"),
@@ -177,28 +180,50 @@ ABLATION_ROWS = _ablation()
 """Each ingredient alone, to compare with ``hcrnn3-bi``; and all but one, to compare with ``hcrnn3-bi+prior``."""
 
 
+def _pools_of(row: str) -> tuple[str, ...]:
+    return row, *EXPERTS, LONG_EXPERT
+
+
+def _pools_of_refit(row: str) -> tuple[str, ...]:
+    return row, *REFITS, f"{LONG_EXPERT}+refit"
+
+
+def _remembering(row: Row, refit: str, begin: str) -> list[Row]:
+    """A trained row and its refit with a memory of their training, and these pooled with what counts."""
+    like = partial(Row, model=row.model, flags=DEFAULTS, published=row.published)
+    memory = f"{begin}+memory"
+    return [
+        like(memory, remembers=(row.name,)),
+        like(f"{memory}+experts", pooled=_pools_of(memory)),
+        like(f"{memory}+refit", remembers=(refit, memory)),
+        like(f"{memory}+experts+refit", pooled=_pools_of_refit(f"{memory}+refit")),
+    ]
+
+
+def _with_memory() -> dict[str, Row]:
+    rows = [row for name in HELD_MODELS for row in _remembering(ROWS[f"{name}+prior"], f"{name}+refit", name)]
+    return {row.name: row for row in rows}
+
+
 def _timed() -> dict[str, Row]:
     rows: list[Row] = []
-    for name in ("gru4rec", "narm", "sasrec", "hcrnn3-bi"):
-        prior = ROWS[f"{name}+prior"]
-
-        def row(end: str, of: str = name, published: str = prior.published, **kind: Any) -> Row:
-            return Row(f"{of}+times{end}", of, kind.pop("flags", DEFAULTS), published, **kind)
-
-        times = f"{name}+times"
+    for name in HELD_MODELS:
+        prior, begin = ROWS[f"{name}+prior"], f"{name}+times"
+        flags = {data: f"{flags} {TIME_FLAG}" for data, flags in prior.flags.items()}
+        times = Row(begin, name, flags, prior.published)
+        like = partial(Row, model=name, flags=DEFAULTS, published=prior.published)
         rows += [
-            row("", flags={data: f"{flags} {TIME_FLAG}" for data, flags in prior.flags.items()}),
-            row("+memory", remembers=(times,)),
-            row("+experts", pooled=(times, *EXPERTS, "slit-long")),
-            row("+memory+experts", pooled=(f"{times}+memory", *EXPERTS, "slit-long")),
-            row("+refit", refits=times),
-            row("+memory+refit", remembers=(f"{times}+refit", f"{times}+memory")),
-            row("+experts+refit", pooled=(f"{times}+refit", *REFITS, "slit-long+refit")),
-            row("+memory+experts+refit", pooled=(f"{times}+memory+refit", *REFITS, "slit-long+refit")),
+            times,
+            like(f"{begin}+experts", pooled=_pools_of(begin)),
+            like(f"{begin}+refit", refits=begin),
+            like(f"{begin}+experts+refit", pooled=_pools_of_refit(f"{begin}+refit")),
+            *_remembering(times, f"{begin}+refit", begin),
         ]
     return {row.name: row for row in rows}
 
 
+MEMORY_ROWS = _with_memory()
+"""The models that a prior holds, with a memory of their training; these pooled, and refitted."""
 TIMED_ROWS = _timed()
 """The models that a prior holds, reading time intervals as well; these with a memory, pooled, and refitted."""
 
@@ -207,7 +232,7 @@ def chosen_rows(models: Iterable[str]) -> list[Row]:
     """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
     Args:
-        models: names of rows or of registered models, ``all``, ``ablation``, ``times``, or own models
+        models: names of rows or of registered models, ``all``, ``ablation``, ``memory``, ``times``, or own models
             (``my_file:MyModel``); each may be several, joined by commas or spaces.
 
     Raises:
@@ -233,7 +258,7 @@ def _with_needs(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _known() -> dict[str, Row]:
     """All rows by their names, in the table's order."""
-    return ROWS | ABLATION_ROWS | TIMED_ROWS
+    return ROWS | ABLATION_ROWS | MEMORY_ROWS | TIMED_ROWS
 
 
 def listed(values: Iterable[str]) -> list[str]:
@@ -248,7 +273,7 @@ def short(name: str) -> str:
 
 
 def _rows(name: str) -> list[Row]:
-    groups = {ALL: ROWS, ABLATION: ABLATION_ROWS, TIMED: TIMED_ROWS}
+    groups = {ALL: ROWS, ABLATION: ABLATION_ROWS, REMEMBERING: MEMORY_ROWS, TIMED: TIMED_ROWS}
     if name in groups:
         return list(groups[name].values())
     known = _known()
