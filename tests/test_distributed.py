@@ -92,7 +92,7 @@ def test_the_command_speaks_and_writes_once(launched, ranks):
     assert done.stdout.count("Kept in") == 1
     assert done.stdout.count("on cpu, 2 processes") == 1
     assert done.stdout.count("best reachable") == 1
-    assert done.stderr.count("holds another run. Continue it with --resume") == 1
+    assert done.stderr.count("holds another run. Choose another --out") == 1
     assert "Warning" not in done.stderr
     assert done.returncode != 0
     run = load_run(folder / "run")
