@@ -143,7 +143,9 @@ def require_free(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if (folder / CONFIG).is_file():
-            raise UserError(f"{folder} holds another run. Choose another --out, or continue that one with experiments.svi --resume.")
+            raise UserError(
+                f"{folder} holds another run. Choose another --out, or continue that one with experiments.svi --resume."
+            )
         raise UserError(f"{folder} is not an empty folder. Choose another --out.")
 
 

@@ -20,6 +20,7 @@ PLACES = {"2-5": 5, "6-10": 10, "11-20": 20, "21-50": 50, "51+": np.inf}  # name
 HEAD, TAIL = 0.25, 0.75  # shares of the training events, from the most popular item on
 POPULARITIES: pd.Index = pd.Index(["head", "mid", "tail", "unseen"])
 NO_YES: pd.Index = pd.Index(["no", "yes"])
+TURNS: pd.Index = pd.Index(["new", "pair", "triple"])
 
 
 def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
@@ -39,6 +40,8 @@ def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
           strictly more popular items, ``mid`` where less than three quarters do, else ``tail``; and ``unseen`` where
           training lacks it.
         - ``copy``: whether the whole sequence, item by item, also is one of the training part.
+        - ``turn``: the longest stretch of items that ends with the target and that training has as well: it and the two
+          items before it (``triple``), it and the one before (``pair``), or neither (``new``).
         - ``tied``: whether the target's time equals that of the event before it; missing where one is unknown.
         - ``genre_change``: whether the prediction directly follows a change of genre: the last two items before the
           target share no category. Missing for the first target of a sequence, which only one item precedes, and
@@ -56,6 +59,7 @@ def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
         "popularity": _popularity(data)[data.test.items[events]],
         "length": _binned(data.test.lengths[rows]),
         "copy": _no_yes(copies[rows]),
+        "turn": _turn(data)[events],
         "tied": _no_yes(gaps == 0, known=~np.isnan(gaps)),
         "genre_change": _genre_change(data, events, ranks["position"].to_numpy()),
     }
@@ -112,6 +116,26 @@ def _popularity(data: DataSet) -> pd.Categorical:
     share = np.concatenate([[0], np.cumsum(descending)])[more_popular] / max(1, data.train.events)
     codes = np.where(counts == 0, 3, np.searchsorted([HEAD, TAIL], share, side="right"))
     return pd.Categorical.from_codes(codes, categories=POPULARITIES)
+
+
+def _turn(data: DataSet) -> pd.Categorical:
+    """What training has of the stretch that ends at each event of the test part."""
+    width = data.catalogue_size + 1
+    codes = np.zeros(data.test.events, dtype=np.int8)
+    for length in (2, 3):
+        ends, shown = (_endings(part, length, width) for part in (data.test, data.train))
+        codes += np.isin(ends, shown) & (ends >= 0)
+    return pd.Categorical.from_codes(codes, categories=TURNS)
+
+
+def _endings(sequences: Sequences, length: int, width: int) -> np.ndarray:
+    """(E,) a number of its own for each stretch of items up to an event; -1 where the sequence has fewer of them."""
+    events = np.arange(sequences.events)
+    numbers = sequences.items.astype(np.int64)
+    for back in range(1, length):
+        numbers += sequences.items[np.maximum(events - back, 0)].astype(np.int64) * width**back
+    places = events - np.repeat(sequences.offsets[:-1], sequences.lengths)
+    return np.where(places >= length - 1, numbers, -1)
 
 
 def _genre_change(data: DataSet, events: np.ndarray, positions: np.ndarray) -> pd.Categorical:

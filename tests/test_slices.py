@@ -34,6 +34,10 @@ LABELS = {  # by hand; one line for each test sequence
     "yes  "
     "no no no no  "
     "no",  # the start of a training sequence, not the whole of it
+    "turn": "pair pair new new new new  "  # training has 1-2 and 2-3, but not 1-2-3
+    "pair  "
+    "new new new new  "
+    "pair",
     "tied": "yes no yes ? ? yes  "
     "no  "
     "no yes no yes  "
@@ -78,7 +82,19 @@ def test_labels_keep_the_rows_of_the_ranks(data):
 def test_what_the_source_does_not_know_is_missing():
     labels = label_predictions(ranks_of(Sequences.from_lists(TEST)), data_set(Sequences.from_lists(TEST)))
     assert labels.columns[labels.isna().all()].tolist() == ["tied", "genre_change"]
-    assert not labels[["position", "popularity", "length", "copy"]].isna().any(axis=None)
+    assert not labels[["position", "popularity", "length", "copy", "turn"]].isna().any(axis=None)
+
+
+def test_no_turn_goes_over_the_end_of_a_sequence():
+    test = Sequences.from_lists([[7, 2, 3]])  # in training 7 ends a sequence, and 2, 3 begin the next one
+    assert label_predictions(ranks_of(test), data_set(test))["turn"].tolist() == ["new", "pair"]
+
+
+def test_a_turn_is_the_longest_stretch_that_training_has():
+    test = Sequences.from_lists([[5, 2, 3, 1, 1], [2, 3, 1], [1, 8]])
+    labels = label_predictions(ranks_of(test), data_set(test))
+    # Training has 2-3, 2-3-1 and 1-1, but not 5-2, 5-2-3, 3-1-1 and 1-8.
+    assert labels["turn"].tolist() == ["new", "pair", "triple", "pair", "pair", "triple", "new"]
 
 
 def test_edges_of_the_places():
