@@ -12,7 +12,18 @@ from experiments.tables.markdown import p_value, spread, table
 from experiments.tables.plan import PlannedRun, plan
 from experiments.tables.progress import TimeLeft, duration
 from experiments.tables.results import RANK_COLUMNS, DataResult, RowResult, results_table
-from experiments.tables.rows import ABLATION_ROWS, EXPERTS, INGREDIENTS, OTHER, ROWS, TIMED_ROWS, Row, chosen_rows
+from experiments.tables.rows import (
+    ABLATION_ROWS,
+    ENSEMBLE_ROWS,
+    EXPERTS,
+    INGREDIENTS,
+    MEMORY_ROWS,
+    OTHER,
+    ROWS,
+    TIMED_ROWS,
+    Row,
+    chosen_rows,
+)
 from hcrnn_pyro.comparison import compare
 from hcrnn_pyro.data.dataset import DataSet, Sequences
 from hcrnn_pyro.errors import UserError
@@ -198,6 +209,25 @@ def test_the_ablation_has_each_ingredient_alone_and_all_but_each():
         alone, without = (ABLATION_ROWS[f"hcrnn3-bi+{row}"] for row in (name, f"prior-{name}"))
         assert settings(alone) < everything
         assert settings(without) == everything - settings(alone)
+
+
+def test_an_ensemble_takes_the_seeds_that_follow_in_a_circle(tmp_path):
+    pool = Row("three", "hcrnn3-bi", {OTHER: ""}, pooled=("ours", "counted"), seeds=3)
+    runs = plan([COUNTED, HCRNN, pool], {"a": ()}, [1, 2, 3, 4], tmp_path)
+    assert [run.row.name for run in runs] == ["counted", "ours", "ours", "ours", "ours", *["three"] * 4]
+    assert [[str(member) for member in run.needs] for run in runs[-4:]] == [
+        ["a ours 1", "a ours 2", "a ours 3", "a counted 1"],
+        ["a ours 2", "a ours 3", "a ours 4", "a counted 1"],
+        ["a ours 3", "a ours 4", "a ours 1", "a counted 1"],
+        ["a ours 4", "a ours 1", "a ours 2", "a counted 1"],
+    ]
+    with pytest.raises(UserError, match="A run of three pools 3 seeds, and --seeds has 2"):
+        plan([COUNTED, HCRNN, pool], {"a": ()}, [1, 2], tmp_path)
+
+
+def test_rows_of_ensembles_pool_what_the_row_of_one_seed_pools():
+    for name, row in ENSEMBLE_ROWS.items():
+        assert row.pooled == (MEMORY_ROWS | TIMED_ROWS)[name.removesuffix("+ensemble")].pooled
 
 
 @pytest.mark.parametrize("name", ["gru4rec", "narm", "sasrec", "hcrnn3-bi"])

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class PlannedRun:
 def plan(
     rows: Sequence[Row], sources: Mapping[str, tuple[str, ...]], seeds: Sequence[int], out: Path
 ) -> list[PlannedRun]:
-    """All runs of a table; every row with the first seed comes before any with the second.
+    """All runs of a table; every row with the first seed comes before any with the second, and ensembles at the end.
 
     So a table that is stopped half way has few seeds, not few rows.
 
@@ -106,17 +107,36 @@ def plan(
         sources: name of a data set -> the flags that name its source.
         seeds: a run for each; a row that only counts has one run, under the first.
         out: folder of the table.
+
+    Raises:
+        UserError: a row pools more seeds than there are.
     """
+    for row in rows:
+        require(
+            row.seeds <= len(seeds),
+            f"A run of {row.name} pools {row.seeds} seeds, and --seeds has {len(seeds)}. Give more, or leave it out.",
+        )
     runs: dict[tuple[str, str, int], PlannedRun] = {}
-    for number, seed in enumerate(seeds):
-        for data, source in sources.items():
-            for row in rows:
-                if number == 0 or not row.counted:
-                    # What only counts was run under the first seed alone.
-                    places = [(data, name, seed) for name in row.needs]
-                    needs = tuple(runs.get(place) or runs[data, place[1], seeds[0]] for place in places)
-                    runs[data, row.name, seed] = PlannedRun(row, data, source, seed, out, needs)
+    for ensembles, number, data in product((False, True), range(len(seeds)), sources):
+        circle = [*seeds[number:], *seeds[:number]]
+        for row in rows:
+            if (row.seeds > 1) == ensembles and (number == 0 or not row.counted):
+                places = [(data, name, seed) for name, seed in _needed(row, circle)]
+                # What only counts was run under the first seed alone.
+                needs = tuple(runs.get(place) or runs[data, place[1], seeds[0]] for place in places)
+                runs[data, row.name, circle[0]] = PlannedRun(row, data, sources[data], circle[0], out, needs)
     return list(runs.values())
+
+
+def _needed(row: Row, circle: Sequence[int]) -> list[tuple[str, int]]:
+    """Names and seeds of the runs that a run of a row needs.
+
+    Args:
+        row: the row.
+        circle: the table's seeds, from the run's own on.
+    """
+    ensemble = [(name, seed) for name in row.needs[:1] for seed in circle[: row.seeds]]
+    return ensemble + [(name, circle[0]) for name in row.needs[1:]]
 
 
 def check(run: PlannedRun, data: DataSet) -> None:

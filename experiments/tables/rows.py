@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ ALL = "all"
 ABLATION = "ablation"
 REMEMBERING = "memory"
 TIMED = "times"
+ENSEMBLE = 3  # seeds
 DEFAULTS: Mapping[str, str] = {OTHER: ""}
 
 SLOW = "--lr 0.002 --batch-size 32 --patience 3"
@@ -86,6 +87,8 @@ class Row:
         refits: name of the row whose run of a seed is trained anew on train and valid together; empty likewise.
         remembers: name of the row whose run of a seed is given a memory of its training, and where that is a refit, of
             the row with the memory of its first run; empty likewise.
+        seeds: of how many of the table's seeds a pool takes the first row that it pools, its own and the next ones in a
+            circle: an ensemble for each seed, where two of them share runs.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Row:
     pooled: tuple[str, ...] = ()
     refits: str = ""
     remembers: tuple[str, ...] = ()
+    seeds: int = 1
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -228,6 +232,17 @@ TIMED_ROWS = _timed()
 """The models that a prior holds, reading time intervals as well; these with a memory, pooled, and refitted."""
 
 
+def _ensembles() -> dict[str, Row]:
+    begins = [f"{name}{end}" for name in HELD_MODELS for end in ("+memory", "+times+memory")]
+    pools = [(MEMORY_ROWS | TIMED_ROWS)[f"{begin}+experts+refit"] for begin in begins]
+    rows = [replace(pool, name=f"{pool.name}+ensemble", seeds=ENSEMBLE) for pool in pools]
+    return {row.name: row for row in rows}
+
+
+ENSEMBLE_ROWS = _ensembles()
+"""Pools of three seeds with what counts, of the models with a memory, trained on train and valid."""
+
+
 def chosen_rows(models: Iterable[str]) -> list[Row]:
     """The rows that ``--models`` names and those that they pool, in the table's order; a user's own come last.
 
@@ -258,7 +273,7 @@ def _with_needs(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _known() -> dict[str, Row]:
     """All rows by their names, in the table's order."""
-    return ROWS | ABLATION_ROWS | MEMORY_ROWS | TIMED_ROWS
+    return ROWS | ABLATION_ROWS | MEMORY_ROWS | TIMED_ROWS | ENSEMBLE_ROWS
 
 
 def listed(values: Iterable[str]) -> list[str]:
