@@ -40,8 +40,8 @@ def label_predictions(ranks: pd.DataFrame, data: DataSet) -> pd.DataFrame:
           strictly more popular items, ``mid`` where less than three quarters do, else ``tail``; and ``unseen`` where
           training lacks it.
         - ``copy``: whether the whole sequence, item by item, also is one of the training part.
-        - ``turn``: the longest stretch of items that ends with the target and that training has as well: it and the two
-          items before it (``triple``), it and the one before (``pair``), or neither (``new``).
+        - ``turn``: the longest stretch of items that ends with the target and that the train part has as well: it and
+          the two items before it (``triple``), it and the one before (``pair``), or neither (``new``).
         - ``tied``: whether the target's time equals that of the event before it; missing where one is unknown.
         - ``genre_change``: whether the prediction directly follows a change of genre: the last two items before the
           target share no category. Missing for the first target of a sequence, which only one item precedes, and
@@ -119,23 +119,22 @@ def _popularity(data: DataSet) -> pd.Categorical:
 
 
 def _turn(data: DataSet) -> pd.Categorical:
-    """What training has of the stretch that ends at each event of the test part."""
-    width = data.catalogue_size + 1
-    codes = np.zeros(data.test.events, dtype=np.int8)
+    """The longest stretch up to each event of the test part that the train part has too."""
+    items = np.concatenate([data.train.items, data.test.items]).astype(np.int64)
+    places = np.concatenate([_places(data.train), _places(data.test)])
+    stretches, codes = items, np.zeros(data.test.events, dtype=np.int8)
     for length in (2, 3):
-        ends, shown = (_endings(part, length, width) for part in (data.test, data.train))
-        codes += np.isin(ends, shown) & (ends >= 0)
+        # The stretch up to the event before, and this event; -1 where its sequence has not so many.
+        longer = np.where(places >= length - 1, np.roll(stretches, 1) * (data.catalogue_size + 1) + items, -1)
+        train, test = np.split(longer, [data.train.events])
+        codes += np.isin(test, train) & (test >= 0)
+        stretches = np.unique(longer, return_inverse=True)[1]  # small numbers again
     return pd.Categorical.from_codes(codes, categories=TURNS)
 
 
-def _endings(sequences: Sequences, length: int, width: int) -> np.ndarray:
-    """(E,) a number of its own for each stretch of items up to an event; -1 where the sequence has fewer of them."""
-    events = np.arange(sequences.events)
-    numbers = sequences.items.astype(np.int64)
-    for back in range(1, length):
-        numbers += sequences.items[np.maximum(events - back, 0)].astype(np.int64) * width**back
-    places = events - np.repeat(sequences.offsets[:-1], sequences.lengths)
-    return np.where(places >= length - 1, numbers, -1)
+def _places(sequences: Sequences) -> np.ndarray:
+    """(E,) the place of each event in its sequence, from 0."""
+    return np.arange(sequences.events) - np.repeat(sequences.offsets[:-1], sequences.lengths)
 
 
 def _genre_change(data: DataSet, events: np.ndarray, positions: np.ndarray) -> pd.Categorical:

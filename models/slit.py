@@ -30,7 +30,8 @@ from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.prefixes import weighted_futures, weighted_prefixes
 
-MOST_ITEMS = 20_000  # four matrices of V x V numbers of eight bytes then take 13 GB
+MOST_ITEMS = 10_000  # while B is solved for, about seven matrices of V x V numbers of eight bytes then take 6 GB
+LEAST = {"decay": 0.01, "reach": 0.01, "ridge": 1e-6}  # below, numbers are too small to reckon with
 POSITIONS = 2**15  # rows times time of a batch while it is fitted
 
 
@@ -48,12 +49,10 @@ class SLITConfig(CountingConfig):
     """Least score of an item: what lies below, or below 0, is as unlikely as this."""
 
     def __post_init__(self) -> None:
-        for name in ("decay", "reach"):
-            steps = getattr(self, name)
-            require(0.0 < steps < math.inf, f"--{name} is a number of steps above 0 and finite; got {steps}.")
-        for name in ("ridge", "floor"):
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            require(0.0 < value < math.inf, f"--{name} is above 0 and finite; got {value}.")
+            require(least <= value < math.inf, f"--{name} is at least {least:g} and finite; got {value}.")
+        require(0.0 < self.floor < math.inf, f"--floor is above 0 and finite; got {self.floor}.")
 
 
 class SLIT(CountingModel):
@@ -65,7 +64,7 @@ class SLIT(CountingModel):
     one with weight exp(-d / reach). A short reach asks what comes next, a long one what else is in such a sequence.
 
     Args:
-        items: V, at most 20,000.
+        items: V, at most 10,000.
         settings: fields of :class:`SLITConfig` that differ from their defaults.
 
     Raises:
@@ -82,7 +81,7 @@ class SLIT(CountingModel):
             f"slit solves for a matrix of all pairs of items, and takes at most {MOST_ITEMS:,} of them; got {items:,}. "
             "sequential-knn counts the pairs that occur.",
         )
-        self.register_buffer("transitions", torch.zeros(items + 1, items + 1, dtype=torch.float64))
+        self.register_buffer("transitions", torch.zeros(0, 0, dtype=torch.float64))
 
     def prepare(self, train: Sequences) -> None:
         """Solve for B."""
@@ -96,6 +95,11 @@ class SLIT(CountingModel):
 
     def scores(self, batch: Batch) -> Float[np.ndarray, "predictions columns"]:
         """The prefixes times B, not below the floor."""
-        require(bool(self.transitions.any()), COUNTED_NOTHING)
+        require(len(self.transitions) > 0, COUNTED_NOTHING)
         linear = weighted_prefixes(batch, self.items, self.settings.decay) @ self.transitions.cpu().numpy()
         return np.maximum(linear, self.settings.floor)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
+        if (stored := state_dict.get(f"{prefix}transitions")) is not None:
+            self.transitions = self.transitions.new_empty(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *others)

@@ -230,9 +230,9 @@ def test_a_table_that_lacks_a_buffer_is_refused():
         ("sequential-knn", {"backward": 1.5}, "--backward is a weight from 0 to 1"),
         ("s-knn", {"decay": -2.0}, "--decay is a number of steps above 0"),
         ("s-knn", {"neighbours": 0}, "--neighbours is a whole number"),
-        ("slit", {"decay": 0.0}, "--decay is a number of steps above 0"),
-        ("slit", {"reach": math.inf}, "--reach is a number of steps above 0"),
-        ("slit", {"ridge": 0.0}, "--ridge is above 0"),
+        ("slit", {"decay": 0.0}, "--decay is at least 0.01"),
+        ("slit", {"reach": math.inf}, "--reach is at least 0.01"),
+        ("slit", {"ridge": 0.0}, "--ridge is at least 1e-06"),
         ("slit", {"floor": -1.0}, "--floor is above 0"),
     ],
 )
@@ -241,9 +241,15 @@ def test_impossible_settings(name, settings, sentence):
         MODELS[name](items=ITEMS, **settings)
 
 
+def test_slit_knows_that_it_has_counted_where_nothing_follows_anything():
+    model = MODELS["slit"](items=ITEMS)
+    model.prepare(Sequences.from_lists([[1], [2]]))
+    assert (model.scores(batch_of("prefix", [[1, 2]])) == 1e-3).all()
+
+
 def test_slit_refuses_a_catalogue_too_large_for_its_matrix():
-    with pytest.raises(UserError, match="at most 20,000"):
-        MODELS["slit"](items=20_001)
+    with pytest.raises(UserError, match="at most 10,000"):
+        MODELS["slit"](items=10_001)
 
 
 def test_a_long_reach_asks_what_else_is_in_such_a_sequence():

@@ -26,7 +26,7 @@ class TableConfig:
     models: tuple[str, ...] = ("all",)
     """Rows of the table: all, ablation (HCRNN-3+Bi on citeulike with each ingredient alone, and all but one), memory
     (models that remember their training), times (models that read time intervals, with and without a memory), or
-    names; my_file:MyModel joins as a row with its default flags."""
+    names, also NAME+memory+experts+refit+ensemble; my_file:MyModel joins as a row with its default flags."""
     against: tuple[str, ...] = ()
     """Rows that every other row is set against, with an interval for the difference; a section of the report each."""
     seeds: tuple[int, ...] = (10, 20, 30, 40, 50)

@@ -87,8 +87,8 @@ class Row:
         refits: name of the row whose run of a seed is trained anew on train and valid together; empty likewise.
         remembers: name of the row whose run of a seed is given a memory of its training, and where that is a refit, of
             the row with the memory of its first run; empty likewise.
-        seeds: of how many of the table's seeds a pool takes the first row that it pools, its own and the next ones in a
-            circle: an ensemble for each seed, where two of them share runs.
+        seeds: how many seeds' runs of its first pooled row a pool takes: its own seed and the table's next ones, in a
+            circle.
     """
 
     name: str

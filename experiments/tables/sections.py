@@ -19,7 +19,7 @@ COMMON = 0.01  # share of predictions that must be tied in time for the others t
 SLICES = (
     "Position counts a target's place in its sequence, length the events of the whole sequence. Head, mid and tail "
     "items have the first quarter, the middle half and the last quarter of the training events, most popular first. "
-    "Turn: whether training has the target right after the item before it (pair) and after the two before it (triple). "
+    "Turn: whether train has the target right after the item before it (pair) and after the two before it (triple). "
     "Tied: the target has the same time as the event before it. Genre change: the two items before the target share no "
     "genre."
 )
