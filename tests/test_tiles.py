@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from hcrnn_pyro.kernels.tiles import REGISTER, ROWS, VECTORS, add_product
+from hcrnn_pyro.kernels.tiles import ROWS, VECTORS, add_product
+from hcrnn_pyro.kernels.vectors import REGISTER
 
 LANES = REGISTER // 4  # float32 numbers in a register
 WIDE = VECTORS * LANES
@@ -54,6 +55,17 @@ def test_nothing_but_the_asked_rows_and_columns_is_read_or_written():
     np.testing.assert_array_equal(result[untouched], expected[untouched].astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    "layout", [lambda left: np.asfortranarray(left), lambda left: np.repeat(left, 2, axis=1)[:, ::2]]
+)
+def test_the_left_factor_may_lie_in_any_way(layout):
+    random = np.random.default_rng(0)
+    left, weight = random.normal(size=(6, 10)), random.normal(size=(7, 13))
+    result = np.zeros((6, 13))
+    add_product(0, 6, layout(left), 2, weight, result, 0)
+    np.testing.assert_allclose(result, left[:, 2:9] @ weight, rtol=1e-12)
+
+
 def test_no_rows():
     result, expected, _ = product(0, 5, 9, np.float32)
     np.testing.assert_array_equal(result, expected.astype(np.float32))
@@ -64,6 +76,6 @@ def test_no_rows():
 )
 def test_other_layouts_and_mixed_dtypes_are_refused(change):
     left, weight, result = np.ones((4, 6), np.float32), np.ones((6, 6), np.float32), np.zeros((4, 6), np.float32)
-    with pytest.raises(TypingError, match="one dtype whose rows are contiguous"):
+    with pytest.raises(TypingError, match="Expected contiguous arrays .* weight and result of a product by tiles"):
         add_product(0, 4, left, 0, change(weight), result, 0)
     assert (result == 0.0).all()

@@ -10,14 +10,16 @@ live in a register of a compiled loop, on a GPU in those of a fused kernel; else
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from hcrnn_pyro.kernels import forms, loops
+from hcrnn_pyro.kernels import forms
+from hcrnn_pyro.kernels.loops import compiled
+from hcrnn_pyro.kernels.sigmoids import leave_scores, score_keys
 
 
 def additive_scores(
@@ -76,7 +78,7 @@ def scores(
     """The scores, from the factors of queries and keys; if ``causal``, those of keys k > q may be anything."""
     if forms.is_for_loops(query_factor):
         result = query_factor.new_empty(*query_factor.shape[:2], key_factor.shape[1])
-        loops.scores(*_arrays(query_factor, key_factor, weight), causal, result.numpy())
+        _score_all(*_arrays(query_factor, key_factor, weight), causal, result.numpy())
         return result
     if forms.is_for_fused_kernels(query_factor):
         from hcrnn_pyro.kernels.gpu import additive as on_gpu  # Triton is there for a GPU only
@@ -100,7 +102,7 @@ def add_gradients(
     """
     if forms.is_for_loops(query_factor):
         sums = _arrays(grad_query, grad_key, grad_weight)
-        loops.add_gradients(*_arrays(query_factor, key_factor, grad), causal, *sums)
+        _leave_all(*_arrays(query_factor, key_factor, grad), causal, *sums)
         return
     if forms.is_for_fused_kernels(query_factor):
         from hcrnn_pyro.kernels.gpu import additive as on_gpu
@@ -112,6 +114,25 @@ def add_gradients(
     slopes = grad.unsqueeze(-1) * (sigmoids - sigmoids.square())
     grad_query += slopes.sum(2)
     grad_key += slopes.sum(1)
+
+
+@compiled
+@no_type_check
+def _score_all(query_factor, key_factor, weight, causal, result):
+    for b in range(len(query_factor)):
+        for q in range(query_factor.shape[1]):
+            count = q + 1 if causal else key_factor.shape[1]
+            score_keys(query_factor[b, q], key_factor[b], count, weight, result[b, q])
+
+
+@compiled
+@no_type_check
+def _leave_all(query_factor, key_factor, grad, causal, grad_query, grad_key, grad_weight):
+    for b in range(len(query_factor)):
+        for q in range(query_factor.shape[1]):
+            count = q + 1 if causal else key_factor.shape[1]
+            query = query_factor[b, q]
+            leave_scores(query, key_factor[b], count, grad[b, q], grad_query[b, q], grad_key[b], grad_weight)
 
 
 def _sigmoids(query_factor: Tensor, key_factor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from hcrnn_pyro.kernels.forward_loops import BLOCK, fill_keys
 from hcrnn_pyro.kernels.loops import compiled
+from hcrnn_pyro.kernels.sigmoids import leave_scores
 from hcrnn_pyro.kernels.tiles import add_product
 
 
@@ -34,6 +35,7 @@ def backward(first, last, agreement, inputs, weights, steps, grads, scratch):
     contexts, size = inputs.projected_contexts.shape
     own_drift_gate = len(steps.drift_gate) > 0
     keys = np.empty((BLOCK, contexts, size), inputs.items.dtype)
+    grad_keys = np.zeros_like(keys)  # without the factor v_theta
     for block in range(first, last):
         start, stop = block * BLOCK, min((block + 1) * BLOCK, rows)
         for t in range(time - 1, -1, -1):
@@ -54,7 +56,9 @@ def backward(first, last, agreement, inputs, weights, steps, grads, scratch):
             add_product(start, stop, packed, embedding, weights.local_to_update, grads.local_context, 0)
             leave_local_context(start, stop, t, steps, grads, scratch)
             add_product(start, stop, proposed, 0, weights.contexts, scratch.attention, 0)
-            leave_attention(start, stop, t, embedding, inputs, weights, keys, steps, grads, scratch)
+            leave_attention(start, stop, t, embedding, weights, keys, steps, grads, grad_keys, scratch)
+            if t < inputs.theta.shape[1]:
+                leave_keys(start, stop, t, inputs, weights, grads, grad_keys, scratch)
             add_product(start, stop, packed, 0, weights.hidden, grads.hidden, 0)
             add_product(start, stop, packed, 0, weights.local_to_local, grads.local_context, 0)
 
@@ -116,29 +120,34 @@ def leave_local_context(start, stop, t, steps, grads, scratch):
 
 @compiled
 @no_type_check
-def leave_attention(start, stop, t, embedding, inputs, weights, keys, steps, grads, scratch):
-    """From alpha_t to the query, to v_theta and, through the keys, to theta and M W_thetaa."""
-    contexts, size = inputs.projected_contexts.shape
-    one = keys.dtype.type(1)
-    block, step = start // BLOCK, min(t, inputs.theta.shape[1] - 1)
+def leave_attention(start, stop, t, embedding, weights, keys, steps, grads, grad_keys, scratch):
+    """From alpha_t to the query, to the keys and to v_theta."""
+    contexts, size = keys.shape[1:]
     query, packed, attention = steps.query[t], grads.packed[t], steps.attention[t]
-    score, projected = scratch.score[block], scratch.projected_contexts[block]
     for r in range(start, stop):
-        mean = one - one
+        grad, mean = scratch.attention[r], keys.dtype.type(0)
         for k in range(contexts):
-            mean += attention[r, k] * scratch.attention[r, k]
-        grad_query = packed[r, embedding + 2 * size :]
+            mean += attention[r, k] * grad[k]
+        for k in range(contexts):
+            grad[k] = attention[r, k] * (grad[k] - mean)
+        grad_query, key, grad_key = packed[r, embedding + 2 * size :], keys[r - start], grad_keys[r - start]
         grad_query[:] = 0
-        for k in range(contexts):
-            upstream = attention[r, k] * (scratch.attention[r, k] - mean)
-            share, theta = inputs.theta[r, step, k], one - one
-            for h in range(size):
-                value = one / (one + query[r, h] * keys[r - start, k, h])
-                slope = upstream * (value - value * value)
-                score[h] += upstream * value
-                grad_query[h] += slope
-                projected[k, h] += slope * share
-                theta += slope * weights.scored_contexts[k, h]
-            grads.theta[r, step, k] += theta
+        leave_scores(query[r], key, contexts, grad, grad_query, grad_key, scratch.score[start // BLOCK])
         for h in range(size):
             grad_query[h] *= weights.context_score[h]
+
+
+@compiled
+@no_type_check
+def leave_keys(start, stop, t, inputs, weights, grads, grad_keys, scratch):
+    """From the keys of a step, theta_k (M W_thetaa)_k, to both factors; the keys' gradients are 0 after that."""
+    contexts, size = inputs.projected_contexts.shape
+    projected = scratch.projected_contexts[start // BLOCK]
+    for r in range(start, stop):
+        for k in range(contexts):
+            share, total, grad = inputs.theta[r, t, k], grad_keys.dtype.type(0), grad_keys[r - start, k]
+            for h in range(size):
+                projected[k, h] += grad[h] * share
+                total += grad[h] * weights.scored_contexts[k, h]
+                grad[h] = 0
+            grads.theta[r, t, k] = total

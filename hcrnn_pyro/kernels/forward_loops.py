@@ -13,6 +13,7 @@ from typing import no_type_check
 import numpy as np
 
 from hcrnn_pyro.kernels.loops import compiled, exponential, sigmoid
+from hcrnn_pyro.kernels.sigmoids import score_keys
 from hcrnn_pyro.kernels.tiles import add_product
 
 BLOCK = 8  # rows that run through the steps together
@@ -90,19 +91,15 @@ def project(start, stop, t, inputs, weights, steps):
 @no_type_check
 def propose(start, stop, inputs, weights, keys, query, attention, proposed):
     """The attention to the global contexts, alpha_t, and the context that it proposes."""
-    contexts, size = inputs.projected_contexts.shape
-    one = query.dtype.type(1)
+    contexts = len(inputs.projected_contexts)
     for r in range(start, stop):
-        largest = -np.inf
-        for k in range(contexts):
-            score = query.dtype.type(0)
-            for h in range(size):
-                score += weights.context_score[h] / (one + query[r, h] * keys[r - start, k, h])
-            attention[r, k] = score
-            largest = max(largest, score)
+        score_keys(query[r], keys[r - start], contexts, weights.context_score, attention[r])
+        largest = attention[r, 0]
+        for k in range(1, contexts):
+            largest = max(largest, attention[r, k])
         total = query.dtype.type(0)
         for k in range(contexts):
-            attention[r, k] = exponential(attention[r, k] - query.dtype.type(largest))
+            attention[r, k] = exponential(attention[r, k] - largest)
             total += attention[r, k]
         for k in range(contexts):
             attention[r, k] /= total

@@ -1,7 +1,4 @@
-"""The innermost loops, compiled by Numba: activations and scores of additive attention.
-
-Axes: B rows, Q queries, K keys, H hidden. Every function overwrites or adds to arrays that its caller made.
-"""
+"""How loops are compiled by Numba, and the activations in them."""
 
 from __future__ import annotations
 
@@ -94,54 +91,3 @@ def sigmoid(x):
     """1 / (1 + e^-x)."""
     one = like(1, x)
     return one / (one + exponential(-x))
-
-
-@compiled
-@no_type_check
-def scores(query_factor, key_factor, weight, causal, result):
-    """Write sum_h weight_h / (1 + query_factor key_factor), weight_h sigmoid(query + key) in terms of the factors.
-
-    Args:
-        query_factor: (B, Q, H) exp(-query).
-        key_factor: (B, K, H) exp(-key).
-        weight: (H,) v.
-        causal: whether to leave out the keys k > q.
-        result: (B, Q, K), overwritten.
-    """
-    one = weight.dtype.type(1)
-    rows, queries, size = query_factor.shape
-    for b in range(rows):
-        for q in range(queries):
-            for k in range(q + 1 if causal else key_factor.shape[1]):
-                total = weight.dtype.type(0)
-                for h in range(size):
-                    total += weight[h] / (one + query_factor[b, q, h] * key_factor[b, k, h])
-                result[b, q, k] = total
-
-
-@compiled
-@no_type_check
-def add_gradients(query_factor, key_factor, grad, causal, grad_query, grad_key, grad_weight):
-    """Add the gradients of :func:`scores`; those of query and key lack the factor v_h, which the caller puts in once.
-
-    Args:
-        query_factor: (B, Q, H) exp(-query).
-        key_factor: (B, K, H) exp(-key).
-        grad: (B, Q, K) gradient of the scores.
-        causal: whether to leave out the keys k > q.
-        grad_query: (B, Q, H), added to.
-        grad_key: (B, K, H), added to.
-        grad_weight: (H,), added to.
-    """
-    one = grad_weight.dtype.type(1)
-    rows, queries, size = query_factor.shape
-    for b in range(rows):
-        for q in range(queries):
-            for k in range(q + 1 if causal else key_factor.shape[1]):
-                upstream = grad[b, q, k]
-                for h in range(size):
-                    value = one / (one + query_factor[b, q, h] * key_factor[b, k, h])
-                    slope = upstream * (value - value * value)
-                    grad_weight[h] += upstream * value
-                    grad_query[b, q, h] += slope
-                    grad_key[b, k, h] += slope
