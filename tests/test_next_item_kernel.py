@@ -8,6 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 from hcrnn_pyro.kernels import next_item
 from hcrnn_pyro.kernels.next_item import target_log_probs
+from hcrnn_pyro.kernels.next_item_loops import PANEL, WIDTH
 from hcrnn_pyro.seen import seen_items
 
 PREDICTIONS, ITEMS, SIZE = 24, 31, 5
@@ -37,14 +38,18 @@ def seen_of():
     return seen, excluded
 
 
-@pytest.fixture(params=["one kept block", "kept blocks", "blocks made again", "single rows and items"])
+@pytest.fixture(
+    params=["compiled loops", "one kept block", "kept blocks", "blocks made again", "single rows and items"]
+)
 def blocks(request, monkeypatch):
-    kept, block, rows = {
-        "one kept block": (2**22, 2**18, 1024),
-        "kept blocks": (2**22, 35, 7),
-        "blocks made again": (0, 35, 7),
-        "single rows and items": (0, 1, 1),
+    fewest, kept, block, rows = {
+        "compiled loops": (1, 2**22, 1, 1),
+        "one kept block": (2**22, 2**22, 2**18, 1024),
+        "kept blocks": (2**22, 2**22, 35, 7),
+        "blocks made again": (1, 0, 35, 7),
+        "single rows and items": (1, 0, 1, 1),
     }[request.param]
+    monkeypatch.setattr(next_item, "FEWEST", fewest)
     monkeypatch.setattr(next_item, "KEPT", kept)
     monkeypatch.setattr(next_item, "BLOCK", block)
     monkeypatch.setattr(next_item, "ROWS", rows)
@@ -116,6 +121,46 @@ def test_nothing_is_kept_without_gradients_and_no_prediction_is_no_error(blocks)
     assert item_embeddings.grad.abs().sum() == 0
 
 
+@pytest.mark.parametrize("items", [WIDTH - 1, WIDTH, 2 * WIDTH + 1])
+@pytest.mark.parametrize("predictions", [PANEL, 2 * PANEL + 3])
+def test_compiled_loops_over_several_strips_and_panels(predictions, items):
+    features = torch.randn(predictions, SIZE, dtype=torch.float64, requires_grad=True)
+    item_embeddings = torch.randn(items + 1, SIZE, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(1, items + 1, (predictions,))
+    events = torch.randint(1, items + 1, (predictions, 30))
+    positions = torch.randint(0, 30, (predictions, 1))
+    seen = seen_items(events, positions, torch.ones(predictions, 1, dtype=torch.bool))
+    excluded = torch.zeros(predictions, items + 1, dtype=torch.bool)
+    for n in range(predictions):
+        excluded[n, events[n, : positions[n] + 1]] = True
+    got = target_log_probs(features, item_embeddings, targets, seen)
+    expected = plain(features, item_embeddings, targets, excluded)
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn(predictions, dtype=torch.float64)
+    counted = ~expected.isneginf()
+    wanted = torch.autograd.grad(expected[counted], (features, item_embeddings), weights[counted])
+    made = torch.autograd.grad(got[counted], (features, item_embeddings), weights[counted])
+    for gradient, right in zip(made, wanted, strict=True):
+        torch.testing.assert_close(gradient, right)
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    features, item_embeddings = torch.randn(300, 20), torch.randn(501, 20)
+    targets = torch.randint(1, 501, (300,))
+
+    def results(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        leaves = [tensor.clone().requires_grad_() for tensor in (features, item_embeddings)]
+        values = target_log_probs(*leaves, targets)
+        values.sum().backward()
+        torch.set_num_threads(before)
+        return values.detach(), *(leaf.grad for leaf in leaves)
+
+    for one, three in zip(results(1), results(3), strict=True):
+        assert torch.equal(one, three)
+
+
 class LargestTensor(TorchDispatchMode):
     """Notes the largest tensor that any operation returns."""
 
@@ -141,7 +186,7 @@ def test_no_table_of_predictions_times_items_is_made():
     assert blockwise.largest <= next_item.BLOCK
 
 
-def test_a_prediction_that_has_seen_everything_gives_no_gradient_at_all():
+def test_a_prediction_that_has_seen_everything_gives_no_gradient_at_all(blocks):
     inputs = torch.tensor([[1, 2, 3]])
     seen = seen_items(inputs, torch.tensor([[0, 1, 2]]), torch.ones(1, 3, dtype=torch.bool))
     features, embeddings = torch.randn(3, 4, requires_grad=True), torch.randn(4, 4, requires_grad=True)

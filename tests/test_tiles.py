@@ -76,6 +76,6 @@ def test_no_rows():
 )
 def test_other_layouts_and_mixed_dtypes_are_refused(change):
     left, weight, result = np.ones((4, 6), np.float32), np.ones((6, 6), np.float32), np.zeros((4, 6), np.float32)
-    with pytest.raises(TypingError, match="Expected contiguous arrays .* weight and result of a product by tiles"):
+    with pytest.raises(TypingError, match=r"Expected contiguous arrays .* weight and result of a product by tiles"):
         add_product(0, 4, left, 0, change(weight), result, 0)
     assert (result == 0.0).all()

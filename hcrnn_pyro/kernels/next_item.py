@@ -3,8 +3,9 @@ r"""log p(target) under a softmax over the whole catalogue, block by block.
     log p(y_n) = f_n . w_{y_n} - log sum_v exp(f_n . w_v)
 
 The N x V scores are made in blocks that fit into a cache, and made again for the gradient (or kept, where they are
-few), so memory beyond the arguments and their gradients does not grow with the catalogue. Blocks run over the items
-inside blocks of predictions: every item embedding is read, and its gradient written, once for many predictions.
+few; on a CPU compiled loops do all of it then), so memory beyond the arguments and their gradients does not grow with
+the catalogue. Blocks run over the items inside blocks of predictions: every item embedding is read, and its gradient
+written, once for many predictions.
 
 Axes: N predictions, V items (column 0 is padding and never counts), E embedding.
 """
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 
-from hcrnn_pyro.kernels import forms
+from hcrnn_pyro.kernels import forms, next_item_loops
 from hcrnn_pyro.kernels.exponentials import exponentials_
 from hcrnn_pyro.kernels.loops import compiled
 from hcrnn_pyro.seen import SeenItems
@@ -29,6 +30,7 @@ from hcrnn_pyro.seen import SeenItems
 BLOCK = 2**18  # scores of a block: a megabyte of float32 stays in a processor's cache
 GPU_BLOCK = 2**24  # a GPU wants fewer, larger steps
 ROWS = 1024  # most predictions of a block
+FEWEST = 64  # predictions for which it pays on a CPU to lay out the items' embeddings for compiled loops
 KEPT = 2**22  # scores of a batch that are kept for the gradient instead of being made again: 16 MB in float32
 
 
@@ -55,16 +57,11 @@ class _TargetLogProbs(Function):
     def forward(
         ctx: Any, features: Tensor, item_embeddings: Tensor, targets: Tensor, seen: SeenItems | None, keep: bool
     ) -> Tensor:
-        log_normaliser = features.new_full((len(features), 1), -torch.inf)
-        kept = []
-        for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=keep):
-            # Where all items of a block are excluded its largest score is -inf, and -inf - -inf would not be a number.
-            largest = scores.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).min)
-            total = exponentials_(scores, largest)
-            running = log_normaliser[rows]
-            torch.logaddexp(running, total.log_().add_(largest), out=running)
-            if keep:
-                kept.append((rows, items, scores, largest))
+        if keep and forms.is_for_loops(features) and len(features) >= FEWEST:
+            kept: Any = next_item_loops.exponentials(features, item_embeddings[1:], seen)
+            log_normaliser = kept.total.log().add_(kept.offset)
+        else:
+            log_normaliser, kept = _log_normaliser(features, item_embeddings, seen, keep)
         ctx.save_for_backward(features, item_embeddings, targets, log_normaliser)
         ctx.seen, ctx.kept = seen, kept
         score = torch.linalg.vecdot(features, item_embeddings[targets]) - log_normaliser.squeeze(1)
@@ -78,17 +75,43 @@ class _TargetLogProbs(Function):
         gradient = gradient.unsqueeze(1)  # (N, 1)
         to_targets = gradient.masked_fill(excluded.unsqueeze(1), 0.0)
         if torch.is_grad_enabled():
-            arguments = features, item_embeddings, targets, ctx.seen, gradient, to_targets
-            return *_differentiable_gradients(*arguments), None, None, None
-        to_features, to_embeddings = torch.zeros_like(features), torch.zeros_like(item_embeddings)
-        blocks = ctx.kept or _probabilities(features, item_embeddings, ctx.seen, log_normaliser)
-        for rows, items, exponentials, offset in blocks:
-            share = gradient[rows] * (offset - log_normaliser[rows]).exp_()  # exponentials times this: g p(v)
-            to_features[rows].sub_(share * (exponentials @ item_embeddings[items]))
-            to_embeddings[items].addmm_(exponentials.T, share * features[rows], alpha=-1)
+            gradients = _differentiable_gradients(features, item_embeddings, targets, ctx.seen, gradient, to_targets)
+            return *gradients, None, None, None
+        to_features, to_embeddings = (
+            features.new_zeros(features.shape),
+            item_embeddings.new_zeros(item_embeddings.shape),
+        )
+        if isinstance(ctx.kept, next_item_loops.Exponentials):
+            share = -gradient * (ctx.kept.offset - log_normaliser).exp_()  # exponentials times this: -g p(v)
+            arguments = item_embeddings[1:], share * features, to_features, to_embeddings[1:]
+            next_item_loops.add_products(ctx.kept, *arguments)
+            to_features.mul_(share)
+        else:
+            blocks = ctx.kept or _probabilities(features, item_embeddings, ctx.seen, log_normaliser)
+            for rows, items, exponentials, offset in blocks:
+                share = -gradient[rows] * (offset - log_normaliser[rows]).exp_()
+                to_features[rows].add_(share * (exponentials @ item_embeddings[items]))
+                to_embeddings[items].addmm_(exponentials.T, share * features[rows])
         to_features.addcmul_(item_embeddings[targets], to_targets)
         to_embeddings.index_add_(0, targets, to_targets * features)
         return to_features, to_embeddings, None, None, None
+
+
+def _log_normaliser(
+    features: Tensor, item_embeddings: Tensor, seen: SeenItems | None, keep: bool
+) -> tuple[Tensor, list[tuple[slice, slice, Tensor, Tensor]]]:
+    """The log of sum_v exp(f_n . w_v) and, if they are to be kept, the blocks of exponentials with their offsets."""
+    log_normaliser = features.new_full((len(features), 1), -torch.inf)
+    kept = []
+    for rows, items, scores in _blocks(features, item_embeddings, seen, own_memory=keep):
+        # Where all items of a block are excluded its largest score is -inf, and -inf - -inf would not be a number.
+        largest = scores.amax(dim=1, keepdim=True).clamp_(min=torch.finfo(scores.dtype).min)
+        total = exponentials_(scores, largest)
+        running = log_normaliser[rows]
+        torch.logaddexp(running, total.log_().add_(largest), out=running)
+        if keep:
+            kept.append((rows, items, scores, largest))
+    return log_normaliser, kept
 
 
 def _differentiable_gradients(
