@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hcrnn_pyro.errors import UserError
-from hcrnn_pyro.nn.dropout import SHARES, Dropout, keep_mask
+from hcrnn_pyro.nn.dropout import SHARES, Dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.4, 0.5, 0.75])
@@ -34,13 +34,28 @@ def test_gradient_is_that_of_what_stays():
     torch.testing.assert_close(values.grad, torch.where(dropped == 0.0, 0.0, 2.0))
 
 
+def test_second_derivatives_and_any_layout():
+    values = torch.randn(6, 5, dtype=torch.float64).T.requires_grad_()
+
+    def dropped(values):
+        torch.manual_seed(0)  # finite differences need the same mask
+        return Dropout(0.5)(values).square()
+
+    assert torch.autograd.gradcheck(dropped, values)
+    assert torch.autograd.gradgradcheck(dropped, values)
+
+
+def test_what_is_no_number_stays_none():
+    assert Dropout(0.5)(torch.full((100,), math.nan)).isnan().all()
+
+
 @pytest.mark.parametrize("shape", [(0,), (1,), (3,), (5, 1), (2, 3, 7)])
 def test_any_shape(shape):
     assert Dropout(0.5)(torch.ones(shape)).shape == shape
 
 
 def test_the_ends_of_the_range():
-    assert keep_mask(torch.empty(10_000), 0).all()
+    assert torch.equal(Dropout(1e-9)(torch.ones(100_000)), torch.ones(100_000))
     assert Dropout(1.0 - 1e-9)(torch.ones(100)).isfinite().all()
 
 

@@ -49,7 +49,7 @@ def hcrnn_operations(batch: Batch, items: int, size: int, contexts: int) -> dict
         "recurrence": Operations(
             contexts * square + steps * (12 * square + 2 * 2 * contexts * size), steps * contexts * size
         ),
-        "readout": Operations(steps * 4 * square + pairs * 4 * 2 * size, pairs * size),
+        "readout": Operations((steps * 3 + size) * square + pairs * 4 * 2 * size, pairs * size),
         "output layer": Operations(predictions * (3 * square + 2 * size * items)),
     }
 

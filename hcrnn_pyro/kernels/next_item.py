@@ -62,14 +62,15 @@ class _TargetLogProbs(Function):
             log_normaliser = kept.total.log().add_(kept.offset)
         else:
             log_normaliser, kept = _log_normaliser(features, item_embeddings, seen, keep)
-        ctx.save_for_backward(features, item_embeddings, targets, log_normaliser)
+        of_targets = item_embeddings[targets]
+        ctx.save_for_backward(features, item_embeddings, targets, of_targets, log_normaliser)
         ctx.seen, ctx.kept = seen, kept
-        score = torch.linalg.vecdot(features, item_embeddings[targets]) - log_normaliser.squeeze(1)
+        score = torch.linalg.vecdot(features, of_targets) - log_normaliser.squeeze(1)
         return score if seen is None else score.masked_fill_(seen.contain(targets), -torch.inf)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        features, item_embeddings, targets, log_normaliser = ctx.saved_tensors
+        features, item_embeddings, targets, of_targets, log_normaliser = ctx.saved_tensors
         log_normaliser = log_normaliser.masked_fill(log_normaliser == -torch.inf, 0.0)  # all items seen: exp gives 0
         excluded = torch.zeros_like(targets, dtype=torch.bool) if ctx.seen is None else ctx.seen.contain(targets)
         gradient = gradient.unsqueeze(1)  # (N, 1)
@@ -92,7 +93,7 @@ class _TargetLogProbs(Function):
                 share = -gradient[rows] * (offset - log_normaliser[rows]).exp_()
                 to_features[rows].add_(share * (exponentials @ item_embeddings[items]))
                 to_embeddings[items].addmm_(exponentials.T, share * features[rows])
-        to_features.addcmul_(item_embeddings[targets], to_targets)
+        to_features.addcmul_(of_targets, to_targets)
         to_embeddings.index_add_(0, targets, to_targets * features)
         return to_features, to_embeddings, None, None, None
 

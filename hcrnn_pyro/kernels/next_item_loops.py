@@ -18,7 +18,7 @@ from torch import Tensor
 from hcrnn_pyro.kernels.exponentials import LEAST
 from hcrnn_pyro.kernels.loops import compiled, exponential
 from hcrnn_pyro.kernels.threads import share_out
-from hcrnn_pyro.kernels.tiles import add_product
+from hcrnn_pyro.kernels.tiles import add_outer_products, add_product
 from hcrnn_pyro.seen import SeenItems
 
 WIDTH = 48  # items of a strip: two tiles, and their embeddings stay in the nearest cache
@@ -156,5 +156,4 @@ def _add_to_features(first, last, strips, items, result):
 def _add_to_items(first, last, strips, shares, result):
     for s in range(first, last):
         some = result[s * WIDTH : (s + 1) * WIDTH]
-        for start in range(0, len(shares), PANEL):
-            add_product(0, len(some), strips[s].T, start, shares[start : start + PANEL], some, 0)
+        add_outer_products(0, len(some), strips[s], shares, some)

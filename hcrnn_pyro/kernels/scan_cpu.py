@@ -131,4 +131,8 @@ def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:
-    return None if tensor is None else tensor.detach().contiguous().numpy()
+    if tensor is None:
+        return None
+    if tensor.requires_grad or not tensor.is_contiguous():  # few are; asking is cheaper
+        tensor = tensor.detach().contiguous()
+    return tensor.numpy()

@@ -69,6 +69,7 @@ def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: in
             vectors.store(builder.load(total), place)
 
 
+TERMS = 64  # of a long sum at a time: the weights of so many stay in the nearest cache
 some_rows, one_row = make_band(ROWS), make_band(1)
 
 
@@ -91,3 +92,19 @@ def add_product(start, stop, left, left_column, weight, result, column):
         some_rows(left, r, left_column, weight, result, column)
     for r in range(grouped, stop):
         one_row(left, r, left_column, weight, result, column)
+
+
+@compiled
+@no_type_check
+def add_outer_products(start, stop, left, right, result):
+    """Add left.T @ right to the rows ``start`` to ``stop`` - 1 of result, as the gradient of a weight is made.
+
+    Args:
+        start: first row.
+        stop: end of the rows.
+        left: (I, B) of any layout.
+        right: (I, N).
+        result: (B, N), added to.
+    """
+    for term in range(0, len(left), TERMS):
+        add_product(start, stop, left.T, term, right[term : term + TERMS], result, 0)

@@ -51,10 +51,12 @@ class SingleReadout(nn.Module):
             local_context: c_1..c_T.
             positions: 0..T-1; either all of them in order, or any.
         """
-        current = at_positions(hidden, positions)
-        query, key = self.query(current), self.key(hidden)
-        channel = attend(self.temporary_score, query, key, hidden, positions, kernel=self.kernel)
-        return torch.cat([channel, current], dim=-1)
+        return torch.cat([*self.channels(hidden, local_context, positions), at_positions(hidden, positions)], dim=-1)
+
+    def channels(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
+        """The means of past states, h_t^h alone; see :meth:`forward`."""
+        query, key = self.query(at_positions(hidden, positions)), self.key(hidden)
+        return [attend(self.temporary_score, query, key, hidden, positions, kernel=self.kernel)]
 
     def temporary_score(
         self,
@@ -88,11 +90,19 @@ class BiChannelReadout(SingleReadout):
         nn.init.xavier_uniform_(self.local_query.weight)
         nn.init.xavier_uniform_(self.local_key.weight)
 
-    def forward(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> Tensor:
-        """See :meth:`SingleReadout.forward`."""
-        query, key = self.local_query(at_positions(local_context, positions)), self.local_key(local_context)
+    def channels(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
+        """h_t^c and h_t^h."""
+        query, key = self.compared(at_positions(local_context, positions), local_context)
         channel = attend(self.local_score, query, key, hidden, positions, kernel=self.kernel)
-        return torch.cat([channel, super().forward(hidden, local_context, positions)], dim=-1)
+        return [channel, *super().channels(hidden, local_context, positions)]
+
+    def compared(self, current: Tensor, local_context: Tensor) -> tuple[Tensor, Tensor]:
+        """A query for each c_t and a key for each c_j, whose inner products are those of c_t W_ca1 and c_j W_ca2."""
+        if self.kernel == "reference":
+            return self.local_query(current), self.local_key(local_context)
+        # (c_t W_ca1) . (c_j W_ca2) = (c_t W_ca1 W_ca2^T) . c_j, in the order of products that takes the least.
+        factors = current.flatten(0, -2), self.local_query.weight.T, self.local_key.weight
+        return torch.linalg.multi_dot(factors).view(*current.shape[:-1], -1), local_context
 
     def local_score(
         self,
@@ -100,7 +110,7 @@ class BiChannelReadout(SingleReadout):
         key: Float[Tensor, "*batch time embedding"],
         causal: bool = False,
     ) -> Float[Tensor, "*batch queries time"]:
-        """The scores under alpha^c, of c_t W_ca1 and c_j W_ca2."""
+        """The scores under alpha^c, of what :meth:`compared` gives."""
         return query @ key.mT * self.local_scale
 
 
