@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 from hcrnn_pyro.kernels import forms
-from hcrnn_pyro.kernels.loops import compiled
+from hcrnn_pyro.kernels.loops import compiled, exponential
 from hcrnn_pyro.kernels.sigmoids import leave_scores, score_keys
 
 
@@ -47,9 +47,7 @@ def additive_scores(
 class _AdditiveScores(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor, causal: bool) -> Tensor:
-        query_factor, key_factor = (
-            factor_(tensor.clone(memory_format=torch.contiguous_format)) for tensor in (query, key)
-        )
+        query_factor, key_factor = _factor(query), _factor(key)
         ctx.save_for_backward(query_factor, key_factor, weight)
         ctx.causal = causal
         return scores(query_factor, key_factor, weight, causal)
@@ -67,6 +65,15 @@ def factor_(value: Tensor) -> Tensor:
     """Put exp(-value) in its place, so far from overflow and underflow that a product of two is right or saturates."""
     limit = math.log(torch.finfo(value.dtype).max) - 1.0
     return value.neg_().clamp_(-limit, limit).exp_()
+
+
+def _factor(value: Tensor) -> Tensor:
+    """The factor in memory of its own, in one pass on a CPU."""
+    if not forms.is_for_loops(value):
+        return factor_(value.clone(memory_format=torch.contiguous_format))
+    result = value.new_empty(value.shape)
+    _exponentiate(value.detach().reshape(-1).numpy(), result.view(-1).numpy())
+    return result
 
 
 def scores(
@@ -114,6 +121,13 @@ def add_gradients(
     slopes = grad.unsqueeze(-1) * (sigmoids - sigmoids.square())
     grad_query += slopes.sum(2)
     grad_key += slopes.sum(1)
+
+
+@compiled
+@no_type_check
+def _exponentiate(values, result):
+    for i in range(len(values)):
+        result[i] = exponential(-values[i])
 
 
 @compiled
