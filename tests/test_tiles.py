@@ -28,7 +28,7 @@ def product(rows, terms, columns, dtype, start=0, left_column=0, column=0):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9])
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 7, 8, 9, 13, 16])
 def test_rows(rows, dtype):
     result, expected, tolerance = product(rows, 10, WIDE + LANES + LANES // 2 + 3, dtype)
     np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import Any, no_type_check
 
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -18,8 +19,11 @@ from numba.extending import intrinsic
 from hcrnn_pyro.kernels.loops import compiled
 from hcrnn_pyro.kernels.vectors import INDEX, Array, Vectors, require_contiguous
 
-ROWS = 4
-VECTORS = 3  # with ROWS rows: twelve sums, three vectors of weights and a number in the sixteen registers of AVX2
+MANY_REGISTERS = get_host_cpu_features().get("avx512vl", False)  # thirty-two of them, sixteen otherwise
+ROWS = 8 if MANY_REGISTERS else 4
+FEW_ROWS = 4
+VECTORS = 3  # with 4 rows: twelve sums, three vectors of weights and a number; twice as many sums with 8 rows
+TERMS = 64  # of a long sum at a time: the weights of so many stay in the nearest cache
 
 
 def make_band(rows: int) -> Callable[..., None]:
@@ -69,8 +73,7 @@ def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: in
             vectors.store(builder.load(total), place)
 
 
-TERMS = 64  # of a long sum at a time: the weights of so many stay in the nearest cache
-some_rows, one_row = make_band(ROWS), make_band(1)
+some_rows, few_rows, one_row = make_band(ROWS), make_band(FEW_ROWS), make_band(1)
 
 
 @compiled
@@ -87,10 +90,13 @@ def add_product(start, stop, left, left_column, weight, result, column):
         result: (B, .) N columns from ``column`` on are added to.
         column: see there.
     """
-    grouped = stop - (stop - start) % ROWS
-    for r in range(start, grouped, ROWS):
+    some = stop - (stop - start) % ROWS
+    few = stop - (stop - start) % FEW_ROWS
+    for r in range(start, some, ROWS):
         some_rows(left, r, left_column, weight, result, column)
-    for r in range(grouped, stop):
+    for r in range(some, few, FEW_ROWS):
+        few_rows(left, r, left_column, weight, result, column)
+    for r in range(few, stop):
         one_row(left, r, left_column, weight, result, column)
 
 
