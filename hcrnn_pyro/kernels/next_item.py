@@ -78,16 +78,15 @@ class _TargetLogProbs(Function):
         if torch.is_grad_enabled():
             gradients = _differentiable_gradients(features, item_embeddings, targets, ctx.seen, gradient, to_targets)
             return *gradients, None, None, None
-        to_features, to_embeddings = (
-            features.new_zeros(features.shape),
-            item_embeddings.new_zeros(item_embeddings.shape),
-        )
         if isinstance(ctx.kept, next_item_loops.Exponentials):
             share = -gradient * (ctx.kept.offset - log_normaliser).exp_()  # exponentials times this: -g p(v)
-            arguments = item_embeddings[1:], share * features, to_features, to_embeddings[1:]
-            next_item_loops.add_products(ctx.kept, *arguments)
+            to_features, to_embeddings = (tensor.new_empty(tensor.shape) for tensor in (features, item_embeddings))
+            to_embeddings[0] = 0.0
+            parts = item_embeddings[1:], share * features, to_features, to_embeddings[1:]
+            next_item_loops.products(ctx.kept, *parts)
             to_features.mul_(share)
         else:
+            to_features, to_embeddings = (tensor.new_zeros(tensor.shape) for tensor in (features, item_embeddings))
             blocks = ctx.kept or _probabilities(features, item_embeddings, ctx.seen, log_normaliser)
             for rows, items, exponentials, offset in blocks:
                 share = -gradient[rows] * (offset - log_normaliser[rows]).exp_()

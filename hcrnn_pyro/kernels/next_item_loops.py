@@ -60,7 +60,7 @@ def exponentials(
         offset=features.new_empty(predictions, 1),
         total=features.new_empty(predictions, 1),
     )
-    columns = features.new_zeros(strips, items.shape[1], WIDTH)
+    columns = features.new_empty(strips, items.shape[1], WIDTH)
     _lay_out(_array(items), columns.numpy())
     which = NOTHING_SEEN if seen is None else (seen.items, seen.rows, seen.positions)
     arrays = [_array(tensor) for tensor in (features, columns, *which, *made)]
@@ -68,17 +68,17 @@ def exponentials(
     return made
 
 
-def add_products(
+def products(
     made: Exponentials,
     items: Float[Tensor, "items embedding"],
     shares: Float[Tensor, "predictions embedding"],
     to_features: Float[Tensor, "predictions embedding"],
     to_items: Float[Tensor, "items embedding"],
 ) -> None:
-    """Add exponentials @ items to ``to_features``, and exponentials.T @ shares to ``to_items``; both are contiguous."""
+    """Write exponentials @ items to ``to_features``, and exponentials.T @ shares to ``to_items``; both contiguous."""
     strips = _array(made.strips)
-    share_out(_add_to_features, -(-len(shares) // PANEL), strips, _array(items), to_features.numpy())
-    share_out(_add_to_items, len(strips), strips, _array(shares), to_items.numpy())
+    share_out(_to_features, -(-len(shares) // PANEL), strips, _array(items), to_features.numpy())
+    share_out(_to_items, len(strips), strips, _array(shares), to_items.numpy())
 
 
 def _array(tensor: Tensor) -> Any:
@@ -88,7 +88,8 @@ def _array(tensor: Tensor) -> Any:
 @compiled
 @no_type_check
 def _lay_out(items, columns):
-    """Write the item embeddings as columns, strip by strip."""
+    """Write the item embeddings as columns, strip by strip; zeros fill the last one up."""
+    columns[-1, :, len(items) - (len(columns) - 1) * WIDTH :] = 0
     for v in range(len(items)):
         strip = columns[v // WIDTH]
         for e in range(items.shape[1]):
@@ -145,15 +146,17 @@ def exponentiate(start, stop, least, strips, offset, total):
 
 @compiled
 @no_type_check
-def _add_to_features(first, last, strips, items, result):
+def _to_features(first, last, strips, items, result):
     start, stop = first * PANEL, min(last * PANEL, len(result))
+    result[start:stop] = 0
     for s in range(len(strips)):
         add_product(start, stop, strips[s], 0, items[s * WIDTH : (s + 1) * WIDTH], result, 0)
 
 
 @compiled
 @no_type_check
-def _add_to_items(first, last, strips, shares, result):
+def _to_items(first, last, strips, shares, result):
     for s in range(first, last):
         some = result[s * WIDTH : (s + 1) * WIDTH]
+        some[:] = 0
         add_outer_products(0, len(some), strips[s], shares, some)
