@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
@@ -33,16 +34,23 @@ def scan(weights: ScanWeights, agreement: bool, inputs: ScanInputs) -> ScanResul
         inputs: what runs through it.
     """
     batch = inputs.hidden.shape[:-1]
-    merged = inputs._replace(
+    if len(batch) > 1:
+        inputs = _merged(inputs, batch)
+    hidden, local_context = _Scan.apply(agreement, *inputs, *weights)
+    if len(batch) > 1:
+        hidden, local_context = (state.view(*batch, *state.shape[1:]) for state in (hidden, local_context))
+    return ScanResult(hidden, local_context, gates=None)
+
+
+def _merged(inputs: ScanInputs, batch: torch.Size) -> ScanInputs:
+    """All rows along one axis, where Pyro has put further ones on its left."""
+    return inputs._replace(
         items=inputs.items.expand(*batch, -1, -1).flatten(0, len(batch) - 1),
         projected=inputs.projected.expand(*batch, -1, -1).flatten(0, len(batch) - 1),
         theta=inputs.theta.flatten(0, len(batch) - 1),
         hidden=inputs.hidden.flatten(0, -2),
         local_context=inputs.local_context.flatten(0, -2),
     )
-    states = _Scan.apply(agreement, *merged, *weights)
-    hidden, local_context = (state.view(*batch, *state.shape[1:]) for state in states)
-    return ScanResult(hidden, local_context, gates=None)
 
 
 class _Scan(Function):

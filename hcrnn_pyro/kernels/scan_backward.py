@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hcrnn_pyro.kernels import additive
+from hcrnn_pyro.kernels.products import outer_products
 from hcrnn_pyro.kernels.reference import ScanInputs
 from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps, key_factor_at
 
@@ -173,14 +174,17 @@ class _Loop:
 
 def to_inputs(agreement: bool, grads: Gradients, steps: Steps) -> ScanInputs:
     """Gradients of the inputs, in their order."""
-    gates = grads.packed[..., : -grads.candidate.shape[-1]]
+    (time, rows, size), packed = grads.candidate.shape, grads.packed.shape[-1]
+    projected = grads.candidate.new_empty(rows, time, packed)  # rows first, as the projection's own gradient wants it
+    projected[..., :-size] = grads.packed[..., :-size].transpose(0, 1)
+    projected[..., -size:] = grads.candidate.transpose(0, 1)
     items = grads.read * steps.local_context[1:] if agreement else torch.zeros_like(grads.read)
     return ScanInputs(
         items=items.transpose(0, 1),
-        projected=torch.cat([gates, grads.candidate], dim=-1).transpose(0, 1),
+        projected=projected,
         theta=grads.theta,
         projected_contexts=grads.projected_contexts,
-        global_contexts=_product(steps.attention, grads.proposed),
+        global_contexts=outer_products(steps.attention, grads.proposed),
         hidden=grads.hidden,
         local_context=grads.local_context,
     )
@@ -192,16 +196,11 @@ def to_weights(grads: Gradients, steps: Steps) -> ScanWeights:
     local_gate, update, reset, _ = grads.packed.split([embedding, size, size, size], dim=-1)
     own_drift_gate = len(grads.drift) > 0
     return ScanWeights(
-        hidden=_product(grads.packed, steps.hidden[:-1]),
+        hidden=outer_products(grads.packed, steps.hidden[:-1]),
         context_score=grads.score,
-        local_to_local=_product(local_gate, steps.local_context[:-1]),
-        local_to_update=_product(update, steps.local_context[1:]),
-        history_to_candidate=_product(grads.candidate, steps.kept),
-        drift=_product(grads.drift if own_drift_gate else reset, steps.read),
+        local_to_local=outer_products(local_gate, steps.local_context[:-1]),
+        local_to_update=outer_products(update, steps.local_context[1:]),
+        history_to_candidate=outer_products(grads.candidate, steps.kept),
+        drift=outer_products(grads.drift if own_drift_gate else reset, steps.read),
         drift_bias=grads.drift.sum((0, 1)) if own_drift_gate else None,
     )
-
-
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """Sum over steps and rows of the outer products."""
-    return left.flatten(0, -2).T @ right.flatten(0, -2)

@@ -126,7 +126,7 @@ def _blocks(inputs: ScanInputs) -> int:
 
 def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool, *groups: Any) -> None:
     """Run loops over all blocks of rows, on as many threads as torch uses; the result is the same on any number."""
-    arrays = [type(group)(*(_array(tensor) for tensor in group)) for group in groups]
+    arrays = [type(group)._make(map(_array, group)) for group in groups]
     share_out(loops, _blocks(inputs), agreement, *arrays)
 
 
