@@ -144,23 +144,6 @@ def test_compiled_loops_over_several_strips_and_panels(predictions, items):
         torch.testing.assert_close(gradient, right)
 
 
-def test_the_same_bits_on_any_number_of_threads():
-    features, item_embeddings = torch.randn(300, 20), torch.randn(501, 20)
-    targets = torch.randint(1, 501, (300,))
-
-    def results(threads):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        leaves = [tensor.clone().requires_grad_() for tensor in (features, item_embeddings)]
-        values = target_log_probs(*leaves, targets)
-        values.sum().backward()
-        torch.set_num_threads(before)
-        return values.detach(), *(leaf.grad for leaf in leaves)
-
-    for one, three in zip(results(1), results(3), strict=True):
-        assert torch.equal(one, three)
-
-
 class LargestTensor(TorchDispatchMode):
     """Notes the largest tensor that any operation returns."""
 

@@ -17,6 +17,11 @@ def is_for_loops(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
 
 
+def is_for_serial_loops(tensor: Tensor) -> bool:
+    """Whether loops that run on one thread are right for large products: on several, torch's own use them all."""
+    return is_for_loops(tensor) and torch.get_num_threads() == 1
+
+
 def is_for_fused_kernels(tensor: Tensor) -> bool:
     """Whether the kernels that Triton compiles can read it; Triton comes with torch's CUDA builds for Linux."""
     nvidia = tensor.device.type == "cuda" and torch.version.hip is None  # products in parts of TF32 are its alone

@@ -3,9 +3,9 @@ r"""log p(target) under a softmax over the whole catalogue, block by block.
     log p(y_n) = f_n . w_{y_n} - log sum_v exp(f_n . w_v)
 
 The N x V scores are made in blocks that fit into a cache, and made again for the gradient (or kept, where they are
-few; on a CPU compiled loops do all of it then), so memory beyond the arguments and their gradients does not grow with
-the catalogue. Blocks run over the items inside blocks of predictions: every item embedding is read, and its gradient
-written, once for many predictions.
+few; on one thread of a CPU compiled loops do all of it then), so memory beyond the arguments and their gradients does
+not grow with the catalogue. Blocks run over the items inside blocks of predictions: every item embedding is read, and
+its gradient written, once for many predictions.
 
 Axes: N predictions, V items (column 0 is padding and never counts), E embedding.
 """
@@ -30,7 +30,7 @@ from hcrnn_pyro.seen import SeenItems
 BLOCK = 2**18  # scores of a block: a megabyte of float32 stays in a processor's cache
 GPU_BLOCK = 2**24  # a GPU wants fewer, larger steps
 ROWS = 1024  # most predictions of a block
-FEWEST = 64  # predictions for which it pays on a CPU to lay out the items' embeddings for compiled loops
+FEWEST = 64  # predictions for which it pays to lay out the items' embeddings for compiled loops
 KEPT = 2**22  # scores of a batch that are kept for the gradient instead of being made again: 16 MB in float32
 
 
@@ -57,7 +57,7 @@ class _TargetLogProbs(Function):
     def forward(
         ctx: Any, features: Tensor, item_embeddings: Tensor, targets: Tensor, seen: SeenItems | None, keep: bool
     ) -> Tensor:
-        if keep and forms.is_for_loops(features) and len(features) >= FEWEST:
+        if keep and forms.is_for_serial_loops(features) and len(features) >= FEWEST:
             kept: Any = next_item_loops.exponentials(features, item_embeddings[1:], seen)
             log_normaliser = kept.total.log().add_(kept.offset)
         else:

@@ -1,4 +1,4 @@
-"""The softmax over the catalogue and its gradients in compiled loops for a CPU, for scores that are few enough to keep.
+"""The softmax over the catalogue and its gradients in compiled loops, for scores that are few enough to keep.
 
 The scores lie in strips of some items for all predictions. Then each of the three products reads numbers that lie side
 by side, and the loops that a product by tiles consists of find most of them in the nearest cache.
@@ -17,7 +17,6 @@ from torch import Tensor
 
 from hcrnn_pyro.kernels.exponentials import LEAST
 from hcrnn_pyro.kernels.loops import compiled, exponential
-from hcrnn_pyro.kernels.threads import share_out
 from hcrnn_pyro.kernels.tiles import add_outer_products, add_product
 from hcrnn_pyro.seen import SeenItems
 
@@ -64,7 +63,7 @@ def exponentials(
     _lay_out(_array(items), columns.numpy())
     which = NOTHING_SEEN if seen is None else (seen.items, seen.rows, seen.positions)
     arrays = [_array(tensor) for tensor in (features, columns, *which, *made)]
-    share_out(_exponentials, -(-predictions // PANEL), *arrays, len(items), LEAST[features.dtype])
+    _exponentials(*arrays, len(items), LEAST[features.dtype])
     return made
 
 
@@ -77,8 +76,7 @@ def products(
 ) -> None:
     """Write exponentials @ items to ``to_features``, and exponentials.T @ shares to ``to_items``; both contiguous."""
     strips = _array(made.strips)
-    share_out(_to_features, -(-len(shares) // PANEL), strips, _array(items), to_features.numpy())
-    share_out(_to_items, len(strips), strips, _array(shares), to_items.numpy())
+    _products(strips, _array(items), _array(shares), to_features.numpy(), to_items.numpy())
 
 
 def _array(tensor: Tensor) -> Any:
@@ -98,9 +96,9 @@ def _lay_out(items, columns):
 
 @compiled
 @no_type_check
-def _exponentials(first, last, features, columns, events, rows, positions, strips, offset, total, items, least):
-    for panel in range(first, last):
-        start, stop = panel * PANEL, min((panel + 1) * PANEL, len(features))
+def _exponentials(features, columns, events, rows, positions, strips, offset, total, items, least):
+    for start in range(0, len(features), PANEL):
+        stop = min(start + PANEL, len(features))
         for s in range(len(strips)):
             strips[s, start:stop] = 0
             add_product(start, stop, features, 0, columns[s], strips[s], 0)
@@ -146,17 +144,10 @@ def exponentiate(start, stop, least, strips, offset, total):
 
 @compiled
 @no_type_check
-def _to_features(first, last, strips, items, result):
-    start, stop = first * PANEL, min(last * PANEL, len(result))
-    result[start:stop] = 0
+def _products(strips, items, shares, to_features, to_items):
+    to_features[:] = 0
     for s in range(len(strips)):
-        add_product(start, stop, strips[s], 0, items[s * WIDTH : (s + 1) * WIDTH], result, 0)
-
-
-@compiled
-@no_type_check
-def _to_items(first, last, strips, shares, result):
-    for s in range(first, last):
-        some = result[s * WIDTH : (s + 1) * WIDTH]
-        some[:] = 0
-        add_outer_products(0, len(some), strips[s], shares, some)
+        some = slice(s * WIDTH, (s + 1) * WIDTH)
+        add_product(0, len(to_features), strips[s], 0, items[some], to_features, 0)
+        to_items[some] = 0
+        add_outer_products(0, len(to_items[some]), strips[s], shares, to_items[some])

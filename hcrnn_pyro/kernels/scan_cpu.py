@@ -6,6 +6,8 @@ Axes: T time, R rows, E embedding, H hidden, K global contexts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,6 @@ from hcrnn_pyro.kernels import backward_loops, forward_loops
 from hcrnn_pyro.kernels.reference import ScanInputs
 from hcrnn_pyro.kernels.scan_backward import Gradients, new_gradients
 from hcrnn_pyro.kernels.scan_forward import ScanWeights, Steps, new_steps
-from hcrnn_pyro.kernels.threads import share_out
 
 
 class ForwardWeights(NamedTuple):
@@ -127,7 +128,16 @@ def _blocks(inputs: ScanInputs) -> int:
 def _over_blocks(loops: Callable[..., None], inputs: ScanInputs, agreement: bool, *groups: Any) -> None:
     """Run loops over all blocks of rows, on as many threads as torch uses; the result is the same on any number."""
     arrays = [type(group)._make(map(_array, group)) for group in groups]
-    share_out(loops, _blocks(inputs), agreement, *arrays)
+    blocks = _blocks(inputs)
+    threads = min(torch.get_num_threads(), blocks)
+    if threads <= 1:
+        loops(0, blocks, agreement, *arrays)
+        return
+    ends = [blocks * thread // threads for thread in range(threads + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = [pool.submit(loops, *part, agreement, *arrays) for part in pairwise(ends)]
+    for part in done:
+        part.result()  # raises what the part raised
 
 
 def _array(tensor: Tensor | None) -> np.ndarray | None:
