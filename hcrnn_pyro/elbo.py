@@ -13,6 +13,7 @@ import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import is_validation_enabled
 from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
@@ -124,25 +125,31 @@ class LatentTerms(Messenger):
         self.kl: Tensor | float = 0.0
         self.log_likelihood: Tensor | float = 0.0
         self.log_prior: Tensor | float = 0.0
-        self._drawn: set[str] = set()
+        self._replayed: dict[str, bool] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if not is_latent(msg):
-            return
-        msg["scale"] = msg["scale"] * self.weight
-        if msg["done"]:  # replayed: the model's side, log p of the guide's value
-            self.kl = self.kl - self._log_density(msg)
-        else:
-            self._drawn.add(msg["name"])
+        if is_latent(msg):
+            msg["scale"] = msg["scale"] * self.weight
+            self._replayed[msg["name"]] = msg["done"]  # on the model's side, with the guide's value
 
     def _pyro_post_sample(self, msg: dict[str, Any]) -> None:
-        if msg["name"] in self._drawn:  # the guide's side, log q of the value just drawn
-            self._drawn.remove(msg["name"])
-            self.kl = self.kl + self._log_density(msg)
+        if msg["name"] in self._replayed:
+            self._add_latent(msg, self._replayed.pop(msg["name"]))
         elif is_prior_on_parameter(msg):
             self.log_prior = self.log_prior + msg["scale"] * self._log_density(msg)
         elif self.with_likelihood and is_data(msg):
             self.log_likelihood = self.log_likelihood + self._log_density(msg)
+
+    def _add_latent(self, msg: dict[str, Any], replayed: bool) -> None:
+        """Log p of a value that was replayed, log q of one just drawn; Pyro's traces keep it and need not repeat it."""
+        parts = msg["fn"].score_parts(msg["value"])
+        density = (parts.log_prob if self.differentiable else parts.log_prob.detach()).sum()
+        self.kl = self.kl - density if replayed else self.kl + density
+        if is_validation_enabled():  # then Pyro calculates it again, as it looks for NaN on the way
+            return
+        scaled = parts.scale_and_mask(msg["scale"], msg["mask"])
+        msg |= {"unscaled_log_prob": parts.log_prob, "score_parts": scaled}
+        msg |= {"log_prob": scaled.log_prob, "log_prob_sum": scaled.log_prob.sum()}
 
     def _log_density(self, msg: dict[str, Any]) -> Tensor:
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):
