@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
+from pyro.distributions.util import scale_and_mask
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.infer.elbo import ELBO
 from pyro.poutine.messenger import Messenger
@@ -142,14 +143,17 @@ class LatentTerms(Messenger):
 
     def _add_latent(self, msg: dict[str, Any], replayed: bool) -> None:
         """Log p of a value that was replayed, log q of one just drawn; Pyro's traces keep it and need not repeat it."""
-        parts = msg["fn"].score_parts(msg["value"])
-        density = (parts.log_prob if self.differentiable else parts.log_prob.detach()).sum()
-        self.kl = self.kl - density if replayed else self.kl + density
-        if is_validation_enabled():  # then Pyro calculates it again, as it looks for NaN on the way
+        parts = None if replayed else msg["fn"].score_parts(msg["value"])
+        log_density = msg["fn"].log_prob(msg["value"]) if parts is None else parts.log_prob
+        total = (log_density if self.differentiable else log_density.detach()).sum()
+        self.kl = self.kl - total if replayed else self.kl + total
+        # Where Pyro validates, it looks for NaN as it calculates; an effect-based guide's site becomes the model's too.
+        if is_validation_enabled() or "prior" in msg["infer"]:
             return
-        scaled = parts.scale_and_mask(msg["scale"], msg["mask"])
-        msg |= {"unscaled_log_prob": parts.log_prob, "score_parts": scaled}
-        msg |= {"log_prob": scaled.log_prob, "log_prob_sum": scaled.log_prob.sum()}
+        scaled = scale_and_mask(log_density, msg["scale"], msg["mask"])
+        msg |= {"unscaled_log_prob": log_density, "log_prob": scaled, "log_prob_sum": scaled.sum()}
+        if parts is not None:
+            msg["score_parts"] = parts.scale_and_mask(msg["scale"], msg["mask"])
 
     def _log_density(self, msg: dict[str, Any]) -> Tensor:
         with torch.set_grad_enabled(self.differentiable and torch.is_grad_enabled()):

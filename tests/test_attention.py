@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from hcrnn_pyro.kernels.causal import causal_means
 from hcrnn_pyro.nn import attention
@@ -69,6 +70,25 @@ def test_any_positions_may_be_asked_about():
     got = attend(dot, some, key, value, picked)
     torch.testing.assert_close(got[:, 0], attend(dot, query, key, value, positions)[[0, 1], [3, 18]])
     assert (attention_weights(dot, some, key, picked)[0, 0, 4:] == 0).all()
+
+
+@pytest.mark.parametrize("positions", [torch.arange(5).expand(3, -1), torch.tensor([[4], [0], [2]])])
+def test_readout_by_the_merged_matrix(positions):
+    fast, plain = BiChannelReadout(4, 6), BiChannelReadout(4, 6, kernel="reference")
+    plain.load_state_dict(fast.state_dict())
+    hidden, context = torch.randn(2, 3, 5, 6), torch.randn(2, 3, 5, 4)  # a dimension of Pyro's on the left
+    torch.testing.assert_close(fast(hidden, context, positions), plain(hidden, context, positions))
+    assert fast(hidden[:, :0], context[:, :0], positions[:0]).shape == (2, 0, positions.shape[1], 18)
+
+
+def test_a_pruned_readout_is_pruned():
+    fast, plain = BiChannelReadout(4, 6), BiChannelReadout(4, 6, kernel="reference")
+    plain.load_state_dict(fast.state_dict())
+    for readout in (fast, plain):
+        prune.l1_unstructured(readout.local_query, "weight", 0.5)
+        readout.local_query.weight_orig.data *= 2.0
+    inputs = torch.randn(3, 5, 6), torch.randn(3, 5, 4), torch.arange(5).expand(3, -1)
+    torch.testing.assert_close(fast(*inputs), plain(*inputs))
 
 
 def test_long_sequences_take_memory_in_proportion_to_their_length():

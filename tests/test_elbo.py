@@ -1,6 +1,7 @@
 """The weighted ELBO and its two terms, against closed forms."""
 
 import math
+from contextlib import nullcontext
 
 import pyro
 import pyro.distributions as dist
@@ -8,6 +9,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
+from pyro.infer.autoguide.effect import AutoNormalMessenger
 from torch import nn
 
 from guides import GUIDES
@@ -15,6 +17,13 @@ from hcrnn_pyro.data.batches import Batch, make_batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.elbo import LatentTerms, Objective, Totals, make_bound
 from models import MODELS, PRIORS
+
+
+@pytest.fixture(params=[True, False], ids=["validating", "not validating"], autouse=True)
+def validation(request):
+    """Both, as Pyro's traces find a latent's log-density where it does not validate, and calculate it where it does."""
+    with pyro.validation_enabled(request.param):
+        yield
 
 
 class Model(nn.Module):
@@ -44,11 +53,47 @@ def test_kl_and_loss_of_a_known_pair(weight):
     assert float(loss.detach()) == pytest.approx(nll + weight * kl, abs=0.2)
 
 
-def test_terms_add_up_to_pyros_own_loss():
+def test_an_effect_based_guide_keeps_its_kl_term():
+    model, observed = Model(), torch.tensor([0.0, 1.0, 2.0])
+    guide = AutoNormalMessenger(model)
+    guide(observed)
+    losses = []
+    for handler in (nullcontext(), LatentTerms(1.0)):
+        pyro.set_rng_seed(1)
+        with handler:
+            losses.append(Trace_ELBO().differentiable_loss(model, guide, observed))
+    torch.testing.assert_close(*losses)
+
+
+def test_gradients_where_draws_have_none():
+    """A Poisson has no rsample: its gradient is that of the score function, weighted as the sites are."""
+
+    def model(rate):
+        with pyro.plate("rows", 4, dim=-1):
+            count = pyro.sample("count", dist.Poisson(torch.full((4,), 2.0)))
+            pyro.sample("x", dist.Normal(count, 1.0), obs=torch.arange(4.0))
+
+    def guide(rate):
+        with pyro.plate("rows", 4, dim=-1):
+            pyro.sample("count", dist.Poisson(rate))
+
+    grads = []
+    for handler in (poutine.scale(scale=1.0), LatentTerms(1.0)):
+        rate = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+        pyro.set_rng_seed(1)
+        with handler:
+            Trace_ELBO().differentiable_loss(model, guide, rate).backward()
+        grads.append(rate.grad)
+    torch.testing.assert_close(*grads)
+    assert grads[0].abs().min() > 0
+
+
+@pytest.mark.parametrize("scope", ["sequence", "filtering"])  # the latter masks the latents of padded steps
+def test_terms_add_up_to_pyros_own_loss(scope):
     model = MODELS["hcrnn3-bi"](items=9, make_prior=PRIORS["logistic-normal"], hidden=6, contexts=4).eval()
     guide = GUIDES["bag-of-items"](model).eval()
     sequences = Sequences.from_lists([[1, 2, 3, 4], [5, 6, 7]])
-    batch = make_batch(sequences, torch.arange(2).numpy(), sequences.lengths - 1, "sequence")
+    batch = make_batch(sequences, torch.arange(2).numpy(), sequences.lengths - 1, scope)
     pyro.set_rng_seed(1)
     expected = Trace_ELBO().loss(model, guide, batch)
     pyro.set_rng_seed(1)

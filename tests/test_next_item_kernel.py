@@ -6,7 +6,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from hcrnn_pyro.kernels import next_item
+from hcrnn_pyro.kernels import next_item, next_item_loops
 from hcrnn_pyro.kernels.next_item import target_log_probs
 from hcrnn_pyro.kernels.next_item_loops import PANEL, WIDTH
 from hcrnn_pyro.seen import seen_items
@@ -142,6 +142,26 @@ def test_compiled_loops_over_several_strips_and_panels(predictions, items):
     made = torch.autograd.grad(got[counted], (features, item_embeddings), weights[counted])
     for gradient, right in zip(made, wanted, strict=True):
         torch.testing.assert_close(gradient, right)
+
+
+def test_a_second_backward_pass_gives_the_same(blocks):
+    features, item_embeddings, targets = inputs_of()
+    loss = target_log_probs(features, item_embeddings, targets).sum()
+    first, second = (torch.autograd.grad(loss, (features, item_embeddings), retain_graph=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_which_form_runs(monkeypatch):
+    features, item_embeddings, targets = torch.randn(70, SIZE), torch.randn(ITEMS + 1, SIZE), torch.ones(70).long()
+
+    def kept():
+        log_probs = target_log_probs(features.requires_grad_(), item_embeddings, targets)
+        return log_probs.grad_fn.kept
+
+    assert isinstance(kept(), next_item_loops.Exponentials)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert isinstance(kept(), list)
 
 
 class LargestTensor(TorchDispatchMode):

@@ -74,6 +74,19 @@ def test_where_a_sigmoid_is_almost_0_or_1(keys, dtype):
     np.testing.assert_allclose(added[2] / keys, [1.0, 0.0, 0.5, 0.5, 0.5], atol=1e-9)
 
 
+def test_keys_that_share_a_division_do_not_disturb_each_other():
+    """In every column one key is far out on one side, one far out on the other, and two are near."""
+    query, weight = np.array([-40.0, 40.0, 3.0], np.float32), np.array([1.0, 10.0, 100.0], np.float32)
+    key = np.array([[-40.0, -40.0, -80.0], [40.0, 40.0, 80.0], [-39.0, -41.0, -3.5], [41.0, -38.0, -2.0]], np.float32)
+    result, added = np.empty(4, np.float32), [np.zeros_like(query), np.zeros_like(key), np.zeros_like(weight)]
+    score_keys(np.exp(-query), np.exp(-key), 4, weight, result)
+    np.testing.assert_allclose(result, sigmoid(query, key) @ weight.astype(np.float64), rtol=1e-5, atol=1e-6)
+    grad = np.array([1.0, -2.0, 3.0, -4.0], np.float32)
+    leave_scores(np.exp(-query), np.exp(-key), 4, grad, *added)
+    for array, expected in zip(added, gradients(query, key, grad), strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("keys", [1, KEYS])
 def test_what_is_no_number_stays_none(keys):
     query, key, weight, _ = arrays(keys, 20, np.float32)

@@ -31,7 +31,7 @@ def additive_scores(
     """sum_h v_h sigmoid(query_h + key_h) for every pair; differentiable once.
 
     Equal to :func:`hcrnn_pyro.kernels.reference.additive_scores`, but that a query or key beyond +-87 (in float32; 708
-    in float64) counts as that number.
+    in float64) counts as that number, and that on a CPU a sigmoid may count as 5e-10 that is less.
 
     Args:
         query: one for each question.
@@ -47,7 +47,7 @@ def additive_scores(
 class _AdditiveScores(Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, weight: Tensor, causal: bool) -> Tensor:
-        query_factor, key_factor = _factor(query), _factor(key)
+        query_factor, key_factor, weight = _factor(query), _factor(key), weight.contiguous()
         ctx.save_for_backward(query_factor, key_factor, weight)
         ctx.causal = causal
         return scores(query_factor, key_factor, weight, causal)

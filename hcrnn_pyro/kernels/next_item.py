@@ -3,9 +3,9 @@ r"""log p(target) under a softmax over the whole catalogue, block by block.
     log p(y_n) = f_n . w_{y_n} - log sum_v exp(f_n . w_v)
 
 The N x V scores are made in blocks that fit into a cache, and made again for the gradient (or kept, where they are
-few; on one thread of a CPU compiled loops do all of it then), so memory beyond the arguments and their gradients does
-not grow with the catalogue. Blocks run over the items inside blocks of predictions: every item embedding is read, and
-its gradient written, once for many predictions.
+few; on one thread of a CPU compiled loops do all of it then, but for a handful of predictions), so memory beyond the
+arguments and their gradients does not grow with the catalogue. Blocks run over the items inside blocks of predictions:
+every item embedding is read, and its gradient written, once for many predictions.
 
 Axes: N predictions, V items (column 0 is padding and never counts), E embedding.
 """
@@ -25,6 +25,7 @@ from torch.autograd import Function
 from hcrnn_pyro.kernels import forms, next_item_loops
 from hcrnn_pyro.kernels.exponentials import exponentials_
 from hcrnn_pyro.kernels.loops import compiled
+from hcrnn_pyro.kernels.next_item_loops import WIDTH
 from hcrnn_pyro.seen import SeenItems
 
 BLOCK = 2**18  # scores of a block: a megabyte of float32 stays in a processor's cache
@@ -48,7 +49,7 @@ def target_log_probs(
         targets: item indices 1..V.
         seen: items of probability 0 at each prediction; ``None`` for none.
     """
-    few = len(features) * len(item_embeddings) <= KEPT
+    few = len(features) * -(-len(item_embeddings) // WIDTH) * WIDTH <= KEPT
     return _TargetLogProbs.apply(features, item_embeddings, targets, seen, few and torch.is_grad_enabled())
 
 

@@ -32,7 +32,7 @@ class Exponentials(NamedTuple):
 
     Attributes:
         strips: the exponentials; 0 for excluded items and behind the last one.
-        offset: each prediction's largest score.
+        offset: each prediction's largest score; the least finite number where all items are excluded.
         total: the sum of its exponentials.
     """
 
@@ -104,18 +104,18 @@ def _exponentials(features, columns, events, rows, positions, strips, offset, to
             add_product(start, stop, features, 0, columns[s], strips[s], 0)
         strips[-1, start:stop, items - (len(strips) - 1) * WIDTH :] = -np.inf
         if len(rows) > 0:
-            forbid(start, stop, events, rows, positions, strips)
+            forbid(start, stop, items, events, rows, positions, strips)
         exponentiate(start, stop, least, strips, offset, total)
 
 
 @compiled
 @no_type_check
-def forbid(start, stop, events, rows, positions, strips):
+def forbid(start, stop, items, events, rows, positions, strips):
     """Give minus infinity to what the predictions have seen."""
     for n in range(start, stop):
         for t in range(positions[n] + 1):
             item = events[rows[n], t] - 1
-            if item >= 0:
+            if 0 <= item < items:
                 strips[item // WIDTH, n, item % WIDTH] = -np.inf
 
 

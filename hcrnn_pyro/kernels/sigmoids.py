@@ -2,7 +2,7 @@
 
 A division takes as long as five products. So four sigmoids share one: with x_i = 1 + exp(-query) exp(-key_i),
 1 / x_1 = x_2 x_3 x_4 / (x_1 x_2 x_3 x_4), and so on. That the product of four stays finite, an x counts as at most 2^31
-(2^255 in double precision), and so a sigmoid as at least 5e-10.
+(2^255 in double precision), and so their sigmoids as at least 5e-10.
 
 Axes: K keys, H hidden. All arrays are of one dtype and contiguous.
 """

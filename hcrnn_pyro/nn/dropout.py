@@ -23,8 +23,8 @@ PARTS = 64 // BITS  # numbers of a random word
 class Dropout(nn.Dropout):
     """Each entry is 0 with probability p, and else divided by 1 - p; in evaluation all stay as they are.
 
-    Source: Srivastava et al., "Dropout", JMLR 2014. On a CPU four entries share a random number of 64 bits, and p
-    counts as the nearest multiple of 2^-16 below 1. Elsewhere it is ``nn.Dropout``.
+    Source: Srivastava et al., "Dropout", JMLR 2014. On a CPU, in single or double precision, four entries share
+    a random number of 64 bits, and p counts as the nearest multiple of 2^-16 below 1. Else it is ``nn.Dropout``.
 
     Args:
         p: in [0, 1).

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hcrnn_pyro.kernels import Kernel, reference
 from hcrnn_pyro.kernels.additive import additive_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
+from hcrnn_pyro.nn.plain_linear import is_plain
 
 
 class SingleReadout(nn.Module):
@@ -51,11 +52,12 @@ class SingleReadout(nn.Module):
             local_context: c_1..c_T.
             positions: 0..T-1; either all of them in order, or any.
         """
-        return torch.cat([*self.channels(hidden, local_context, positions), at_positions(hidden, positions)], dim=-1)
+        current = at_positions(hidden, positions)
+        return torch.cat([*self.channels(current, hidden, local_context, positions), current], dim=-1)
 
-    def channels(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
-        """The means of past states, h_t^h alone; see :meth:`forward`."""
-        query, key = self.query(at_positions(hidden, positions)), self.key(hidden)
+    def channels(self, current: Tensor, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
+        """The means of past states, h_t^h alone; ``current`` is h_t, the others as for :meth:`forward`."""
+        query, key = self.query(current), self.key(hidden)
         return [attend(self.temporary_score, query, key, hidden, positions, kernel=self.kernel)]
 
     def temporary_score(
@@ -90,19 +92,19 @@ class BiChannelReadout(SingleReadout):
         nn.init.xavier_uniform_(self.local_query.weight)
         nn.init.xavier_uniform_(self.local_key.weight)
 
-    def channels(self, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
+    def channels(self, current: Tensor, hidden: Tensor, local_context: Tensor, positions: Tensor) -> list[Tensor]:
         """h_t^c and h_t^h."""
         query, key = self.compared(at_positions(local_context, positions), local_context)
         channel = attend(self.local_score, query, key, hidden, positions, kernel=self.kernel)
-        return [channel, *super().channels(hidden, local_context, positions)]
+        return [channel, *super().channels(current, hidden, local_context, positions)]
 
     def compared(self, current: Tensor, local_context: Tensor) -> tuple[Tensor, Tensor]:
         """A query for each c_t and a key for each c_j, whose inner products are those of c_t W_ca1 and c_j W_ca2."""
-        if self.kernel == "reference":
+        if self.kernel == "reference" or not (is_plain(self.local_query) and is_plain(self.local_key)):
             return self.local_query(current), self.local_key(local_context)
         # (c_t W_ca1) . (c_j W_ca2) = (c_t W_ca1 W_ca2^T) . c_j, in the order of products that takes the least.
         factors = current.flatten(0, -2), self.local_query.weight.T, self.local_key.weight
-        return torch.linalg.multi_dot(factors).view(*current.shape[:-1], -1), local_context
+        return torch.linalg.multi_dot(factors).view(current.shape), local_context
 
     def local_score(
         self,

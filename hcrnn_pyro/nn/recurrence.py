@@ -8,12 +8,13 @@ from __future__ import annotations
 from functools import partial
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from hcrnn_pyro.kernels import Kernel, reference
 from hcrnn_pyro.kernels.reference import ScanInputs, ScanResult
 from hcrnn_pyro.kernels.scan import ScanWeights, scan
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
+from hcrnn_pyro.nn.plain_linear import is_plain
 
 # Whether the drift weight reads x_t * c_t or c_t alone, by the equation of the history kept. Looked up by the method
 # and not by the class, so that a cell derived from one of these with an equation of its own is run by the plain loop.
@@ -64,9 +65,8 @@ def is_known(cell: HCRNNCell) -> bool:
     """Whether the fast scan, which reads the cell's weights, computes what the cell's own step would."""
     own_step = type(cell).keep_history not in AGREEMENT or type(cell).forward is not HCRNNCell.forward
     parts = (cell.hidden_projection, cell.local_to_local, cell.local_to_update, cell.history_to_candidate)
-    plain = all(type(part) is nn.Linear and part.bias is None for part in parts)
-    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (cell, *parts))
-    return not own_step and plain and not hooked
+    hooked = bool(cell._forward_hooks or cell._forward_pre_hooks)
+    return not own_step and not hooked and all(is_plain(part) for part in parts)
 
 
 def _weights(cell: HCRNNCell) -> ScanWeights:
