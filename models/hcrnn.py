@@ -157,7 +157,7 @@ class HCRNN(nn.Module):
         """p(y | x, theta), Eq. 28: softmax of head([readouts, h_t]) . item embeddings, or of seen and of new ones."""
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
-        features = self.to_item_space(self.dropout_out(readout))[..., batch.scored, :]
+        features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))
         if self.repeat_head is not None:
             seen = seen_items(batch.inputs, batch.queries, batch.scored)
             return RepeatOrExplore(self.repeat_head(features), self.item_embeddings, batch.scored, seen)

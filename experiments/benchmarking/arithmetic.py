@@ -44,12 +44,13 @@ def hcrnn_operations(batch: Batch, items: int, size: int, contexts: int) -> dict
     pairs = int((batch.lengths * (batch.lengths + 1)).sum()) // 2  # a query and a key that is not behind it
     predictions = int(batch.scored.sum())
     square = 2 * size**2
+    projected = steps * 3 + min(steps, size)  # vectors: W_ca1 W_ca2^T in one where that is cheaper
     return {
         "guide": Operations(batch.size * (square + 2 * 2 * size * contexts)),
         "recurrence": Operations(
             contexts * square + steps * (12 * square + 2 * 2 * contexts * size), steps * contexts * size
         ),
-        "readout": Operations((steps * 3 + size) * square + pairs * 4 * 2 * size, pairs * size),
+        "readout": Operations(projected * square + pairs * 4 * 2 * size, pairs * size),
         "output layer": Operations(predictions * (3 * square + 2 * size * items)),
     }
 
