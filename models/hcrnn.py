@@ -31,6 +31,7 @@ from hcrnn_pyro.distributions import ItemsAtPositions, LikelihoodOfHCRNN, NextIt
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.kernels import Kernel
 from hcrnn_pyro.kernels.reference import ScanResult
+from hcrnn_pyro.nn.attention import at_scored
 from hcrnn_pyro.nn.cells import HCRNN1Cell, HCRNN2Cell, HCRNN3Cell, HCRNNCell
 from hcrnn_pyro.nn.dropout import Dropout
 from hcrnn_pyro.nn.event_inputs import EventInputs
@@ -157,7 +158,7 @@ class HCRNN(nn.Module):
         """p(y | x, theta), Eq. 28: softmax of head([readouts, h_t]) . item embeddings, or of seen and of new ones."""
         states = self.states(batch, theta)
         readout = self.readout(states.hidden, states.local_context, batch.queries)
-        features = self.to_item_space(self.dropout_out(readout[..., batch.scored, :]))
+        features = self.to_item_space(self.dropout_out(at_scored(readout, batch.scored)))
         if self.repeat_head is not None:
             seen = seen_items(batch.inputs, batch.queries, batch.scored)
             return RepeatOrExplore(self.repeat_head(features), self.item_embeddings, batch.scored, seen)

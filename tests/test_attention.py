@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from hcrnn_pyro.kernels.causal import causal_means
+from hcrnn_pyro.kernels.causal import causal_means, causal_scores
 from hcrnn_pyro.nn import attention
-from hcrnn_pyro.nn.attention import attend, attention_weights
+from hcrnn_pyro.nn.attention import at_scored, attend, attention_weights
 from hcrnn_pyro.nn.readouts import BiChannelReadout
 
 
@@ -45,12 +45,28 @@ def test_every_form_gives_the_whole_softmax(monkeypatch, kernel, long):
 
 
 def test_compiled_means_by_finite_differences_and_in_any_number_of_batch_dimensions():
-    scores, values = (torch.randn(3, 2, 7, size, dtype=torch.float64, requires_grad=True) for size in (7, 4))
+    scores, values = (torch.randn(3, 2, 11, size, dtype=torch.float64, requires_grad=True) for size in (11, 4))
     assert torch.autograd.gradcheck(causal_means, (scores, values))
     torch.testing.assert_close(causal_means(scores, values)[:, :, 0], values[:, :, 0])  # alone in its softmax
     none = causal_means(scores[:0], values[:0])
     none.sum().backward()
-    assert none.shape == (0, 2, 7, 4)
+    assert none.shape == (0, 2, 11, 4)
+
+
+@pytest.mark.parametrize("batch", [(2,), (3, 2), (0,)])
+@pytest.mark.parametrize("time", [1, 8, 11])
+def test_scores_so_far_by_finite_differences(batch, time):
+    query, key = (torch.randn(*batch, time, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    torch.testing.assert_close(causal_scores(query, key, 0.3), 0.3 * query @ key.mT)
+    if query.numel() > 0:
+        assert torch.autograd.gradcheck(lambda *both: causal_scores(*both, 0.3).tril(), (query, key))
+
+
+def test_scored_positions_in_any_number_of_batch_dimensions():
+    states, scored = torch.randn(3, 4, 5, 2), torch.rand(4, 5) < 0.5
+    assert torch.equal(at_scored(states, scored), states[..., scored, :])
+    assert torch.equal(at_scored(states[0], scored), states[0][scored])
+    assert at_scored(states, torch.zeros_like(scored)).shape == (3, 0, 2)
 
 
 def test_compiled_means_of_scores_far_apart_are_no_nan():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba.core.errors import TypingError
 
-from hcrnn_pyro.kernels.tiles import ROWS, VECTORS, add_product
+from hcrnn_pyro.kernels.tiles import ROWS, VECTORS, add_product, put_product
 from hcrnn_pyro.kernels.vectors import REGISTER
 
 LANES = REGISTER // 4  # float32 numbers in a register
@@ -45,6 +45,16 @@ def test_columns(columns, dtype):
 def test_terms(terms):
     result, expected, tolerance = product(ROWS, terms, WIDE + 1, np.float32)
     np.testing.assert_allclose(result, expected, rtol=0.0, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 8, 13])
+def test_what_the_result_held_is_overwritten(rows):
+    left, weight = np.random.default_rng(0).normal(size=(15, 9)), np.random.default_rng(1).normal(size=(7, 29))
+    result = np.full((15, 33), np.nan)
+    put_product(1, 1 + rows, left, 2, weight, result, 3)
+    expected = np.full((15, 33), np.nan)
+    expected[1 : 1 + rows, 3:32] = left[1 : 1 + rows, 2:] @ weight
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
 
 
 def test_nothing_but_the_asked_rows_and_columns_is_read_or_written():

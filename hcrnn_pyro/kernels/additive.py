@@ -19,7 +19,8 @@ from torch.autograd.function import Function, once_differentiable
 
 from hcrnn_pyro.kernels import forms
 from hcrnn_pyro.kernels.loops import compiled, exponential
-from hcrnn_pyro.kernels.sigmoids import leave_scores, score_keys
+from hcrnn_pyro.kernels.rows import over_rows
+from hcrnn_pyro.kernels.sigmoids import KEYS, leave_scores, score_keys
 
 
 def additive_scores(
@@ -39,9 +40,7 @@ def additive_scores(
         weight: v.
         causal: whether the scores of keys behind the query's place are never read, and need not be right.
     """
-    rows = [tensor.reshape(-1, *tensor.shape[-2:]) for tensor in (query, key)]
-    result: Tensor = _AdditiveScores.apply(*rows, weight, causal)
-    return result.view(*query.shape[:-1], key.shape[-2])
+    return over_rows(_AdditiveScores.apply, (query, key), weight, causal)
 
 
 class _AdditiveScores(Function):
@@ -135,7 +134,7 @@ def _exponentiate(values, result):
 def _score_all(query_factor, key_factor, weight, causal, result):
     for b in range(len(query_factor)):
         for q in range(query_factor.shape[1]):
-            count = q + 1 if causal else key_factor.shape[1]
+            count = keys_read(q, key_factor.shape[1], causal)
             score_keys(query_factor[b, q], key_factor[b], count, weight, result[b, q])
 
 
@@ -144,9 +143,16 @@ def _score_all(query_factor, key_factor, weight, causal, result):
 def _leave_all(query_factor, key_factor, grad, causal, grad_query, grad_key, grad_weight):
     for b in range(len(query_factor)):
         for q in range(query_factor.shape[1]):
-            count = q + 1 if causal else key_factor.shape[1]
+            count = keys_read(q, key_factor.shape[1], causal)
             query = query_factor[b, q]
             leave_scores(query, key_factor[b], count, grad[b, q], grad_query[b, q], grad_key[b], grad_weight)
+
+
+@compiled
+@no_type_check
+def keys_read(q, keys, causal):
+    """How many keys count for a query: where later ones may be anything, some more, as few are as cheap as one."""
+    return min(q + KEYS - q % KEYS, keys) if causal else keys
 
 
 def _sigmoids(query_factor: Tensor, key_factor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 from hcrnn_pyro.kernels.forward_loops import BLOCK, fill_keys
 from hcrnn_pyro.kernels.loops import compiled
 from hcrnn_pyro.kernels.sigmoids import leave_scores
-from hcrnn_pyro.kernels.tiles import add_product
+from hcrnn_pyro.kernels.tiles import add_product, put_product
 
 
 @compiled
@@ -43,19 +43,19 @@ def backward(first, last, agreement, inputs, weights, steps, grads, scratch):
                 fill_keys(start, stop, min(t, inputs.theta.shape[1] - 1), inputs, keys)
             packed, read, proposed = grads.packed[t], grads.read[t], grads.proposed[t]
             leave_hidden(start, stop, t, embedding, steps, grads, scratch)
-            add_product(start, stop, grads.candidate[t], 0, weights.history_to_candidate, scratch.kept, 0)
+            put_product(start, stop, grads.candidate[t], 0, weights.history_to_candidate, scratch.kept, 0)
             leave_history(start, stop, t, embedding, own_drift_gate, steps, grads, scratch)
             if own_drift_gate:
-                add_product(start, stop, grads.drift[t], 0, weights.drift, read, 0)
+                put_product(start, stop, grads.drift[t], 0, weights.drift, read, 0)
             else:
-                add_product(start, stop, packed, embedding + size, weights.drift, read, 0)
+                put_product(start, stop, packed, embedding + size, weights.drift, read, 0)
             for r in range(start, stop):
                 for e in range(embedding):
                     factor = inputs.items[r, t, e] if agreement else packed.dtype.type(1)
                     grads.local_context[r, e] += scratch.after_local[r, t, e] + read[r, e] * factor
             add_product(start, stop, packed, embedding, weights.local_to_update, grads.local_context, 0)
             leave_local_context(start, stop, t, steps, grads, scratch)
-            add_product(start, stop, proposed, 0, weights.contexts, scratch.attention, 0)
+            put_product(start, stop, proposed, 0, weights.contexts, scratch.attention, 0)
             leave_attention(start, stop, t, embedding, weights, keys, steps, grads, grad_keys, scratch)
             if t < inputs.theta.shape[1]:
                 leave_keys(start, stop, t, inputs, weights, grads, grad_keys, scratch)
@@ -77,9 +77,6 @@ def leave_hidden(start, stop, t, embedding, steps, grads, scratch):
             grad_update[h] = grad * (candidate - steps.hidden[t, r, h]) * gate * (one - gate)
             grads.candidate[t, r, h] = grad * gate * (one - candidate * candidate)
             hidden[r, h] = grad * (one - gate)
-            scratch.kept[r, h] = 0
-        for e in range(embedding):
-            grads.read[t, r, e] = 0
 
 
 @compiled
@@ -114,8 +111,6 @@ def leave_local_context(start, stop, t, steps, grads, scratch):
             grads.packed[t, r, e] = grad * (steps.proposed[t, r, e] - before[r, e]) * gate * (one - gate)
             grads.proposed[t, r, e] = grad * gate
             local[r, e] = grad * (one - gate)
-        for k in range(scratch.attention.shape[1]):
-            scratch.attention[r, k] = 0
 
 
 @compiled

@@ -14,7 +14,7 @@ import numpy as np
 
 from hcrnn_pyro.kernels.loops import compiled, exponential, sigmoid
 from hcrnn_pyro.kernels.sigmoids import score_keys
-from hcrnn_pyro.kernels.tiles import add_product
+from hcrnn_pyro.kernels.tiles import add_product, put_product
 
 BLOCK = 8  # rows that run through the steps together
 
@@ -79,9 +79,8 @@ def project(start, stop, t, inputs, weights, steps):
     for r in range(start, stop):
         gates[r] = inputs.projected[r, t, :width]
         candidate[r] = inputs.projected[r, t, width:]
-        query[r] = 0
     add_product(start, stop, hidden, 0, weights.hidden_to_gates, gates, 0)
-    add_product(start, stop, hidden, 0, weights.hidden_to_query, query, 0)
+    put_product(start, stop, hidden, 0, weights.hidden_to_query, query, 0)
     for r in range(start, stop):
         for h in range(size):
             query[r, h] = exponential(-query[r, h])
@@ -103,8 +102,7 @@ def propose(start, stop, inputs, weights, keys, query, attention, proposed):
             total += attention[r, k]
         for k in range(contexts):
             attention[r, k] /= total
-    proposed[start:stop] = 0
-    add_product(start, stop, attention, 0, inputs.global_contexts, proposed, 0)
+    put_product(start, stop, attention, 0, inputs.global_contexts, proposed, 0)
 
 
 @compiled

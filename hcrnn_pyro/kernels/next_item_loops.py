@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hcrnn_pyro.kernels.exponentials import LEAST
 from hcrnn_pyro.kernels.loops import compiled, exponential
-from hcrnn_pyro.kernels.tiles import add_outer_products, add_product
+from hcrnn_pyro.kernels.tiles import add_outer_products, add_product, put_product
 from hcrnn_pyro.seen import SeenItems
 
 WIDTH = 48  # items of a strip: two tiles, and their embeddings stay in the nearest cache
@@ -100,8 +100,7 @@ def _exponentials(features, columns, events, rows, positions, strips, offset, to
     for start in range(0, len(features), PANEL):
         stop = min(start + PANEL, len(features))
         for s in range(len(strips)):
-            strips[s, start:stop] = 0
-            add_product(start, stop, features, 0, columns[s], strips[s], 0)
+            put_product(start, stop, features, 0, columns[s], strips[s], 0)
         strips[-1, start:stop, items - (len(strips) - 1) * WIDTH :] = -np.inf
         if len(rows) > 0:
             forbid(start, stop, items, events, rows, positions, strips)

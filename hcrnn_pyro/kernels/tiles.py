@@ -26,14 +26,15 @@ VECTORS = 3  # with 4 rows: twelve sums, three vectors of weights and a number; 
 TERMS = 64  # of a long sum at a time: the weights of so many stay in the nearest cache
 
 
-def make_band(rows: int) -> Callable[..., None]:
-    """A function for compiled code that adds to all columns of ``rows`` rows of a product.
+def make_band(rows: int, adds: bool) -> Callable[..., None]:
+    """A function for compiled code that makes all columns of ``rows`` rows of a product.
 
     It is called as ``band(left, row, left_column, weight, result, column)``:
-    result[row + r, column + n] += sum_i left[row + r, left_column + i] weight[i, n].
+    result[row + r, column + n] = sum_i left[row + r, left_column + i] weight[i, n], or += this.
 
     Args:
         rows: of the band.
+        adds: whether to add to what the result holds.
     """
 
     @intrinsic
@@ -42,7 +43,7 @@ def make_band(rows: int) -> Callable[..., None]:
         require_contiguous("weight and result of a product by tiles", left.dtype, weight, result)
 
         def generate(context, builder, signature, arguments):
-            _write_band(context, builder, signature.args, arguments, rows)
+            _write_band(context, builder, signature.args, arguments, rows, adds)
             return context.get_dummy_value()
 
         return types.void(left, row, left_column, weight, result, column), generate
@@ -50,7 +51,7 @@ def make_band(rows: int) -> Callable[..., None]:
     return band
 
 
-def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: int) -> None:
+def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: int, adds: bool) -> None:
     """The tiles of a band, one after the other."""
     vectors = Vectors(context, builder, kinds[0].dtype)
     left, weight, result = (Array(context, builder, kinds[i], arguments[i]) for i in (0, 3, 4))
@@ -61,7 +62,8 @@ def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: in
     for column, group, width in vectors.over_columns(columns, VECTORS):
         ahead = [INDEX(width * v) for v in range(group)]
         places = [vectors.behind(vectors.behind(r, column), v) for r in result_rows for v in ahead]
-        sums = [vectors.variable(vectors.load(place, width)) for place in places]
+        nothing = vectors.constant(0.0, width)
+        sums = [vectors.variable(vectors.load(place, width) if adds else nothing) for place in places]
         with cgutils.for_range(builder, terms, intp=INDEX) as loop:
             start = vectors.behind(weight.at(loop.index), column)
             weights = [vectors.load(vectors.behind(start, v), width) for v in ahead]
@@ -73,7 +75,22 @@ def _write_band(context: Any, builder: Any, kinds: Any, arguments: Any, rows: in
             vectors.store(builder.load(total), place)
 
 
-some_rows, few_rows, one_row = make_band(ROWS), make_band(FEW_ROWS), make_band(1)
+add_some_rows, add_few_rows, add_one_row = (make_band(rows, adds=True) for rows in (ROWS, FEW_ROWS, 1))
+put_some_rows, put_few_rows, put_one_row = (make_band(rows, adds=False) for rows in (ROWS, FEW_ROWS, 1))
+
+
+@compiled
+@no_type_check
+def put_product(start, stop, left, left_column, weight, result, column):
+    """Write left @ weight to the rows ``start`` to ``stop`` - 1 of result; see :func:`add_product`."""
+    some = stop - (stop - start) % ROWS
+    few = stop - (stop - start) % FEW_ROWS
+    for r in range(start, some, ROWS):
+        put_some_rows(left, r, left_column, weight, result, column)
+    for r in range(some, few, FEW_ROWS):
+        put_few_rows(left, r, left_column, weight, result, column)
+    for r in range(few, stop):
+        put_one_row(left, r, left_column, weight, result, column)
 
 
 @compiled
@@ -93,11 +110,11 @@ def add_product(start, stop, left, left_column, weight, result, column):
     some = stop - (stop - start) % ROWS
     few = stop - (stop - start) % FEW_ROWS
     for r in range(start, some, ROWS):
-        some_rows(left, r, left_column, weight, result, column)
+        add_some_rows(left, r, left_column, weight, result, column)
     for r in range(some, few, FEW_ROWS):
-        few_rows(left, r, left_column, weight, result, column)
+        add_few_rows(left, r, left_column, weight, result, column)
     for r in range(few, stop):
-        one_row(left, r, left_column, weight, result, column)
+        add_one_row(left, r, left_column, weight, result, column)
 
 
 @compiled

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.kernels import Kernel, reference
 from hcrnn_pyro.kernels.additive import additive_scores
+from hcrnn_pyro.kernels.causal import causal_scores
 from hcrnn_pyro.nn.attention import at_positions, attend
 from hcrnn_pyro.nn.plain_linear import is_plain
 
@@ -113,6 +114,8 @@ class BiChannelReadout(SingleReadout):
         causal: bool = False,
     ) -> Float[Tensor, "*batch queries time"]:
         """The scores under alpha^c, of what :meth:`compared` gives."""
+        if causal:
+            return causal_scores(query, key, self.local_scale)
         return query @ key.mT * self.local_scale
 
 
