@@ -61,7 +61,11 @@ class _Scan(Function):
         steps = forward(agreement, inputs, weights)
         ctx.agreement = agreement
         ctx.save_for_backward(*tensors, *steps)
-        return steps.hidden[1:].transpose(0, 1), steps.local_context[1:].transpose(0, 1)
+        # Rows first in memory too: whoever reads the states would have to copy them, again and again.
+        hidden, local_context = (
+            states[1:].transpose(0, 1).contiguous() for states in (steps.hidden, steps.local_context)
+        )
+        return hidden, local_context
 
     @staticmethod
     @once_differentiable
