@@ -5,12 +5,12 @@ A baseline: what a trained guide gains over it is what inference is worth, and a
 
 from __future__ import annotations
 
-import pyro
 from torch import nn
 from torch.func import functional_call
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.plates import sequences_plate
 
 
 class FromPrior(nn.Module):
@@ -27,7 +27,7 @@ class FromPrior(nn.Module):
     def forward(self, batch: Batch) -> None:
         """Issue the latents."""
         prior = self.models[0].prior
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             if isinstance(prior, nn.Module):
                 fixed = {name: parameter.detach() for name, parameter in prior.named_parameters()}
                 functional_call(prior, fixed, (batch,))

@@ -13,6 +13,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.families import MakeFamily
 from hcrnn_pyro.nn.encoders import MakeEncoder
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.sites import latent_sites, over_steps
 
 
@@ -43,6 +44,6 @@ class AmortizedGuide(nn.Module):
         """Issue the latents."""
         announce_parameters("guide", self)
         features = self.encoder(batch)
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             for name, family in self.families.items():
                 pyro.sample(name, over_steps(family(features), batch))

@@ -19,6 +19,7 @@ from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.distributions import Likelihood
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.scored_items import ScoredItems
 from hcrnn_pyro.seen import seen_items
 
@@ -106,7 +107,7 @@ class CountingModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             return pyro.sample("next_item", self.likelihood(batch), obs=batch.targets)
 
     def likelihood(self, batch: Batch) -> ScoredItems:

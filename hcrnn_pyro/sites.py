@@ -20,6 +20,7 @@ from torch.distributions.constraints import Constraint
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.errors import UserError, require
+from hcrnn_pyro.plates import sequences_plate
 
 
 class LatentSite(NamedTuple):
@@ -52,7 +53,7 @@ def latent_sites(prior: Callable[[Batch], Any]) -> tuple[LatentSite, ...]:
     """
     one = torch.ones(1, 1, dtype=torch.long)
     batch = Batch(one, one[0], 0 * one, one > 0, 0 * one[0], "filtering")
-    with torch.no_grad(), torch.random.fork_rng(), pyro.plate("sequences", 1, dim=-1):
+    with torch.no_grad(), torch.random.fork_rng(), sequences_plate(batch):
         nodes = poutine.trace(prior).get_trace(batch).nodes
     return tuple(_latent_site(site) for site in nodes.values() if is_latent(site))
 
@@ -124,11 +125,11 @@ def over_steps(distribution: TorchDistributionMixin, batch: Batch) -> TorchDistr
         batch: its scope decides.
 
     Returns:
-        Batch shape (B,) and event shape (K,), or in the filtering scope event shape (T, K) in which padded steps
-        contribute nothing to the log-probability.
+        The distribution as it is, which the plate over sequences expands to batch shape (B,); or in the filtering scope
+        one of batch shape (B,) and event shape (T, K), in which padded steps contribute nothing to the log-probability.
     """
     if batch.scope != "filtering":
-        return distribution.expand(torch.Size([batch.size]))
+        return distribution
     return distribution.expand(batch.inputs.shape).mask(batch.valid).to_event(1)
 
 

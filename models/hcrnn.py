@@ -41,6 +41,7 @@ from hcrnn_pyro.nn.popularity_sampler import PopularitySampler
 from hcrnn_pyro.nn.readouts import BiChannelReadout, SingleReadout
 from hcrnn_pyro.nn.recurrence import recur
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.repeat_explore import RepeatHead, RepeatOrExplore
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
@@ -149,7 +150,7 @@ class HCRNN(nn.Module):
         """The probabilistic program; returns the observed (or, without targets, drawn) next items (B, Q)."""
         announce_parameters("model", self)
         self.item_prior.observe("item_embeddings", self.item_embeddings, batch)
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             proportions = require_proportions(self.prior(batch), batch, self.contexts)
             theta = pyro.deterministic("theta", proportions, event_dim=2 if batch.scope == "filtering" else 1)
             return pyro.sample("next_item", self.likelihood(batch, theta), obs=batch.targets)

@@ -25,6 +25,7 @@ from hcrnn_pyro.errors import require
 from hcrnn_pyro.nn.head import check_head_layers
 from hcrnn_pyro.nn.item_prior import ItemPrior, check_scale
 from hcrnn_pyro.parameters import announce_parameters
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.seen import seen_items
 from hcrnn_pyro.spectral import ItemEmbeddings
 
@@ -105,7 +106,7 @@ class PlainModel(nn.Module):
         announce_parameters("model", self)
         for name, table in self.item_tables().items():
             self.item_prior.observe(name, table, batch)
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             return pyro.sample("next_item", self.likelihood(batch), obs=batch.targets)
 
     def likelihood(self, batch: Batch) -> NextItem:

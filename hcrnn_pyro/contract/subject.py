@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
@@ -20,6 +19,7 @@ from hcrnn_pyro.contracts import Prepared
 from hcrnn_pyro.data.batches import SCOPES, Batch, Scope
 from hcrnn_pyro.elbo import Objective
 from hcrnn_pyro.errors import UserError
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.prediction import PosteriorPredictive
 from hcrnn_pyro.sites import is_latent
 
@@ -66,7 +66,7 @@ class Subject:
         prior = getattr(self.model, "prior", None)
         try:
             if prior is not None:
-                with pyro.plate("sequences", batch.size, dim=-1):
+                with sequences_plate(batch):
                     prior(batch)
             self.guide(batch)
         except UserError as refusal:

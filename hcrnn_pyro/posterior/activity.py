@@ -19,6 +19,7 @@ from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
 from hcrnn_pyro.parameters import unannounced
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.posterior.divergence import context_divergence, divergence
 from hcrnn_pyro.posterior.undisturbed import undisturbed
 
@@ -145,7 +146,7 @@ def posterior_activity(
 
 def _read(prior: Callable[[Batch], Any], guide: Callable[[Batch], Any], batch: Batch, samples: int) -> _Rows:
     def program(batch: Batch) -> Any:
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             return prior(batch)
 
     plate = pyro.plate("draws", samples, dim=-2)

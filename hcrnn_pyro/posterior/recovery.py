@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hcrnn_pyro.data.batches import Batch
 from hcrnn_pyro.data.truth import Truth
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.posterior.nuts import NutsDraws, run_nuts
 
 COVERED = 0.9  # nominal coverage of the intervals
@@ -39,7 +40,7 @@ class TrueModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The probabilistic program; returns theta."""
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             prior = dist.Normal(torch.zeros(self.contexts), self.truth.proportion_scale).to_event(1)
             eta = pyro.sample("eta", prior.expand([batch.size]))
             theta: Tensor = pyro.deterministic("theta", eta.softmax(dim=-1), event_dim=1)
@@ -60,7 +61,7 @@ class PriorGuide(nn.Module):
 
     def forward(self, batch: Batch) -> None:
         """Issue ``eta``."""
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             prior = dist.Normal(torch.zeros(self.contexts), self.scale).to_event(1)
             pyro.sample("eta", prior.expand([batch.size]))
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.plates import sequences_plate
 from hcrnn_pyro.posterior.draws import POSITIONS, draw
 from hcrnn_pyro.posterior.joint import Joint, frozen, seeded
 from hcrnn_pyro.posterior.weights import elbo, iwae_bound, pareto_k, require_spread
@@ -59,7 +60,7 @@ class RefinedPosterior:
             batch: the one it was fitted to.
         """
         noise: list[Tensor] = []  # L^-1 (u - location) of the parts that are drawn
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             for c in self.joint.coordinates:
                 given = self.scale_tril[:, c.place, : c.place.start]
                 mean = self.location[:, c.place]

@@ -22,6 +22,7 @@ from torch import Tensor
 from hcrnn_pyro.data.batches import Batch, Scope, batches_by_length
 from hcrnn_pyro.data.dataset import Sequences
 from hcrnn_pyro.errors import require
+from hcrnn_pyro.plates import sequences_plate
 
 QUANTILES = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 POSITIONS = 2_000  # rows times time of a batch: a row may be of one step, and has S times K numbers
@@ -103,7 +104,7 @@ def draw_theta(
     """
 
     def program(batch: Batch) -> Any:
-        with pyro.plate("sequences", batch.size, dim=-1):
+        with sequences_plate(batch):
             return model.prior(batch)
 
     plate: Any = pyro.plate("draws", samples, dim=-2)
