@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -67,8 +67,9 @@ Guide = Callable[[Batch], Any]
 class ContextModel(Protocol):
     """What a guide may use of the model it is made for, ``make_guide(model) -> guide``."""
 
-    prior: Prior
-    """The prior on the context proportions; :func:`hcrnn_pyro.sites.latent_sites` reads from it what to infer."""
+    if TYPE_CHECKING:  # isinstance, from Python 3.12 on, does not find what nn.Module keeps in tables: submodules
+        prior: Prior
+        """The prior on the context proportions; :func:`hcrnn_pyro.sites.latent_sites` reads from it what to infer."""
     contexts: int
     """Number of contexts K."""
     embedding_size: int
