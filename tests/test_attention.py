@@ -22,14 +22,14 @@ def everything(rows=2, time=19, size=4):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "long"),
-    [("fast", 1000), ("reference", 5), ("reference", 1000)],
-    ids=["compiled", "recomputed", "kept"],
+    ("kernel", "long", "chunk"),
+    [("fast", 1000, 8), ("reference", 5, 8), ("reference", 5, 19), ("reference", 1000, 8), ("reference", 1000, 19)],
+    ids=["compiled", "recomputed", "recomputed whole", "kept", "kept whole"],
 )
-def test_every_form_gives_the_whole_softmax(monkeypatch, kernel, long):
+def test_every_form_gives_the_whole_softmax(monkeypatch, kernel, long, chunk):
     """The compiled loops read no score of a later key: those are no numbers here."""
     monkeypatch.setattr(attention, "LONG", long)
-    monkeypatch.setattr(attention, "CHUNK", 8)
+    monkeypatch.setattr(attention, "CHUNK", chunk)
     query, key, value, positions = everything()
     got = attend(dot, query, key, value, positions, kernel=kernel)
     scores = query @ key.mT + torch.full((19, 19), -torch.inf, dtype=torch.float64).triu(1)

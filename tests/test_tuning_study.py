@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from experiments.svi import default_config
 from experiments.tuning import search as search_module
@@ -64,7 +65,11 @@ def by_plan(_number, flags):
 
 def raw(out):
     """The trials as Optuna itself reads them."""
-    return optuna.load_study(study_name=None, storage=f"sqlite:///{out / FILE}").trials
+    storage = RDBStorage(f"sqlite:///{out / FILE}")
+    read = optuna.load_study(study_name=None, storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    return read
 
 
 def test_the_planted_setting_is_found_and_what_matters_is_told(tmp_path, capsys):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,7 +23,6 @@ from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import DatabaseError
 
 from experiments.svi import SVIConfig
 from experiments.tuning.attempt import Ending, Outcome
@@ -170,9 +170,11 @@ def open_study(config: TuneConfig, space: Space, base: SVIConfig, fingerprint: s
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file = config.out / FILE
     try:
-        storage = RDBStorage(f"sqlite:///{file}")
-    except DatabaseError as error:
-        raise UserError(f"{file} is no study ({error.orig}). Move it away, or choose another --out.") from error
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{file} is no study ({error}). Move it away, or choose another --out.") from error
+    storage = RDBStorage(f"sqlite:///{file}")
     try:
         study = optuna.create_study(
             storage=storage,

@@ -24,6 +24,7 @@ of a key behind its query is read.
 """
 
 CHUNK = 32  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
+GPU_CHUNK = 128  # a GPU wants fewer, larger steps
 LONG = 200  # from so many keys on, training recomputes the scores instead of keeping them: memory stays linear in T
 
 
@@ -51,15 +52,18 @@ def attend(
     in_order = positions.shape[-1] == time  # then no query of a chunk sees a key behind the chunk
     if kernel == "fast" and in_order and normalise and time <= LONG and forms.is_for_loops(value):
         return causal_means(score(query, key, causal=True), value)
+    chunk, again = CHUNK if value.device.type == "cpu" else GPU_CHUNK, time > LONG and torch.is_grad_enabled()
+    if positions.shape[-1] <= chunk and not again:
+        return _attend(score, query, key, value, positions, normalise)
     parts = []
-    for start in range(0, positions.shape[-1], CHUNK):
-        stop = start + CHUNK
+    for start in range(0, positions.shape[-1], chunk):
+        stop = start + chunk
         keys = slice(0, stop if in_order else time)
-        chunk = (query[..., start:stop, :], key[..., keys, :], value[..., keys, :], positions[:, start:stop], normalise)
-        if time > LONG and torch.is_grad_enabled():
-            parts.append(checkpoint(_attend, score, *chunk, use_reentrant=False, preserve_rng_state=False))
+        some = (query[..., start:stop, :], key[..., keys, :], value[..., keys, :], positions[:, start:stop], normalise)
+        if again:
+            parts.append(checkpoint(_attend, score, *some, use_reentrant=False, preserve_rng_state=False))
         else:
-            parts.append(_attend(score, *chunk))
+            parts.append(_attend(score, *some))
     return torch.cat(parts, dim=-2)
 
 
