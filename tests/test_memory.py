@@ -34,7 +34,7 @@ print(faults([200_000, 300_000] * 20))
 
 @ONLY_GLIBC
 def test_what_a_step_frees_is_held_for_the_next_one():
-    """Page faults of 40 steps: those of one tensor at most; 2,200 without that, where nothing large was freed before."""
+    """Page faults of 40 steps: those of one tensor at most; else 2,200, where nothing large was freed before."""
     command = [sys.executable, "-c", STEPS]
     assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 400
 
