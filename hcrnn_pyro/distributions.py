@@ -84,8 +84,9 @@ class ItemsAtPositions(TorchDistribution):
 
     def log_prob(self, value: Int[Tensor, "*#batch rows queries"]) -> Float[Tensor, "*batch rows"]:
         """Log-probability of each row's scored items, summed over the row."""
-        targets = value[..., self.scored].expand(self.features.shape[:-1])  # (*batch, N)
-        rows = self.scored.nonzero()[:, 0]
+        places = self.scored.flatten().nonzero().squeeze(1)
+        targets = value.flatten(-2).index_select(-1, places).expand(self.features.shape[:-1])  # (*batch, N)
+        rows = places // self.scored.shape[1]
         log_probability = self.target_log_probs(targets)
         return log_probability.new_zeros(self.batch_shape).index_add(-1, rows, log_probability)
 

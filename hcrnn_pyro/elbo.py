@@ -190,8 +190,7 @@ class Objective(nn.Module):
         with LatentTerms(kl_weight, self.free_bits > 0, self.importance_weighted) as latent, unannounced():
             loss = self.elbo(batch)
         kl = torch.as_tensor(latent.kl / self.particles)
-        log_prior = torch.as_tensor(latent.log_prior / self.particles)
-        nll = loss.detach() + log_prior - kl_weight * kl.detach()
+        nll = loss.detach() + latent.log_prior / self.particles - kl_weight * kl.detach()
         if self.importance_weighted:
             nll = -torch.as_tensor(latent.log_likelihood / self.particles)
         if self.free_bits:

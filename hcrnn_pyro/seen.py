@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hcrnn_pyro.kernels.repeats import each_once
+
 ENTRIES = 2**20  # most item indices (predictions times T) that are laid out at a time
 
 
@@ -70,7 +72,4 @@ def seen_items(
         queries: positions 0..T-1.
         scored: which queries count; N of them, rows first, then positions.
     """
-    ordered, order = inputs.sort(dim=1, stable=True)
-    repeated = torch.zeros_like(inputs, dtype=torch.bool)
-    repeated.scatter_(1, order[:, 1:], ordered[:, 1:] == ordered[:, :-1])
-    return SeenItems(inputs.masked_fill(repeated, 0), scored.nonzero()[:, 0], queries[scored])
+    return SeenItems(each_once(inputs), scored.nonzero()[:, 0], queries[scored])

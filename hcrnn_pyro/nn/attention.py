@@ -24,7 +24,7 @@ of a key behind its query is read.
 """
 
 CHUNK = 32  # queries scored at once: few enough to stay in cache, and to skip most of the keys behind them
-GPU_CHUNK = 128  # a GPU wants fewer, larger steps
+GPU_CHUNK = 128  # a GPU wants fewer, larger steps; kernels that keep the sums of queries and keys on chip allow them
 LONG = 200  # from so many keys on, training recomputes the scores instead of keeping them: memory stays linear in T
 
 
@@ -52,7 +52,8 @@ def attend(
     in_order = positions.shape[-1] == time  # then no query of a chunk sees a key behind the chunk
     if kernel == "fast" and in_order and normalise and time <= LONG and forms.is_for_loops(value):
         return causal_means(score(query, key, causal=True), value)
-    chunk, again = CHUNK if value.device.type == "cpu" else GPU_CHUNK, time > LONG and torch.is_grad_enabled()
+    chunk = GPU_CHUNK if kernel == "fast" and forms.is_for_fused_kernels(value) else CHUNK
+    again = time > LONG and torch.is_grad_enabled()
     if positions.shape[-1] <= chunk and not again:
         return _attend(score, query, key, value, positions, normalise)
     parts = []

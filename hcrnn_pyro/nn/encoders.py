@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hcrnn_pyro.contracts import ContextModel
 from hcrnn_pyro.data.batches import Batch
+from hcrnn_pyro.kernels.repeats import each_once
 from hcrnn_pyro.nn.attention import at_positions
 from hcrnn_pyro.nn.dropout import Dropout
 
@@ -56,16 +56,8 @@ class BagEncoder(nn.Module):
 
     def bag(self, batch: Batch) -> Float[Tensor, "batch *time embedding"]:
         """The sum of the distinct items' embeddings: of each row, or of each x_1..x_t in the filtering scope."""
-        embedded = self.embed(batch.inputs) * first_occurrences(batch.inputs).unsqueeze(-1)
+        embedded = self.embed(each_once(batch.inputs))
         return embedded.cumsum(dim=1) if batch.scope == "filtering" else embedded.sum(dim=1)
-
-
-def first_occurrences(inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time"]:
-    """True where an item occurs for the first time in its row; O(T log T) a row."""
-    ordered, order = inputs.sort(dim=1, stable=True)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    return torch.zeros_like(new).scatter(1, order, new)
 
 
 def after_last(states: Float[Tensor, "batch time feature"], batch: Batch) -> Float[Tensor, "batch feature"]:
