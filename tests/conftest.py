@@ -11,14 +11,14 @@ from jaxtyping import install_import_hook
 
 # Annotations are checked at every call in tests, and only there; the hook sees only what is imported after it.
 install_import_hook(["hcrnn_pyro", "models", "guides"], "beartype.beartype")
-torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # kernels for a GPU run on the CPU; read when they are imported
 
 
 @pytest.fixture(autouse=True)
 def clean_slate() -> Iterator[None]:
-    """No test sees another's parameters or random state."""
+    """No test sees another's parameters, random state or threads."""
+    torch.set_num_threads(1)
     pyro.clear_param_store()
     pyro.set_rng_seed(0)
     yield

@@ -104,7 +104,6 @@ def test_the_number_of_threads_changes_no_bit_of_the_loops():
         torch.set_num_threads(threads)
         steps = scan_cpu.forward(True, inputs, weights)
         results.append([*steps, *scan_cpu.backward(True, inputs, weights, steps, *after)])
-    torch.set_num_threads(1)
     for result in results[1:]:
         assert all(torch.equal(one, other) for one, other in zip(results[0], result, strict=True))
 
@@ -209,7 +208,6 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
     torch.set_num_threads(2)
     with pytest.raises(ZeroDivisionError):
         recur(cell_of(HCRNN3Cell), *inputs_of(2))
-    torch.set_num_threads(1)
 
 
 @pytest.mark.slow
