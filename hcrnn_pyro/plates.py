@@ -11,8 +11,6 @@ from pyro.poutine.util import is_validation_enabled
 
 from hcrnn_pyro.data.batches import Batch
 
-NAME, DIM = "sequences", -1
-
 
 class _WholePlate(IndepMessenger):
     """``pyro.plate`` of all its indices. As it need not draw them, it sends no message of its own.
@@ -38,4 +36,4 @@ def sequences_plate(batch: Batch) -> Any:
         ZeroDivisionError: the batch has no rows.
     """
     # Pyro's checks ask for a node in the model's trace for each plate of the guide, which may be the user's.
-    return (pyro.plate if is_validation_enabled() else _WholePlate)(NAME, batch.size, dim=DIM)
+    return (pyro.plate if is_validation_enabled() else _WholePlate)("sequences", batch.size, dim=-1)

@@ -27,5 +27,5 @@ def test_what_isinstance_asks_for_is_found_without_running_code(model, protocol)
 
 
 @pytest.mark.parametrize("protocol", [ContextModel, GatedModel])
-def test_a_model_without_contexts_is_none(protocol):
+def test_a_model_without_contexts_keeps_to_neither(protocol):
     assert not isinstance(NARM(5, hidden=4), protocol)

@@ -17,10 +17,11 @@ BLOCK = 25_000  # numbers: 100 kB, which glibc takes from its heap
 
 ONLY_GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc: it is about its malloc")
 STEPS = """
-import resource
+import resource, sys
 import torch
 from hcrnn_pyro.memory import hold_freed_memory
-hold_freed_memory()
+if sys.argv[1] == "held":
+    hold_freed_memory()
 def faults(pieces):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for size in pieces:
@@ -34,9 +35,13 @@ print(faults([200_000, 300_000] * 20))
 
 @ONLY_GLIBC
 def test_what_a_step_frees_is_held_for_the_next_one():
-    """Page faults of 40 steps: those of one tensor at most; else 2,200, where nothing large was freed before."""
-    command = [sys.executable, "-c", STEPS]
-    assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 400
+    def faults(how):
+        command = [sys.executable, "-c", STEPS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("held") < 200
+    if sys.version_info < (3, 12):  # later ones have freed a large piece by then, so that glibc holds all anyway
+        assert faults("given back") > 1_000
 
 
 @ONLY_GLIBC
